@@ -1,0 +1,1 @@
+"""The nouns of the product: frozen dataclasses over NumPy and Pillow, nothing heavier."""
