@@ -1,0 +1,1 @@
+"""Files into nouns and back."""

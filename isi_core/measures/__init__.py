@@ -1,0 +1,1 @@
+"""What is measured on what a model returned: plain functions over arrays."""

@@ -1,0 +1,1 @@
+"""How to ask a model, whatever its kind, and where the models come from."""

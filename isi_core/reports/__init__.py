@@ -1,0 +1,1 @@
+"""Charts, PDFs and data files of what studies found."""

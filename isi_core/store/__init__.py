@@ -1,0 +1,1 @@
+"""Nouns into SQLite and back."""

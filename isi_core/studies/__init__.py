@@ -1,0 +1,1 @@
+"""What a page or a command does, step by step, without its widgets."""

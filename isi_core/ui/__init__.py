@@ -1,0 +1,1 @@
+"""What several pages share; the only place in the package that imports Streamlit."""

@@ -1,0 +1,1 @@
+"""The built-in worlds: drawn by this repository, deterministic, with known truth."""
