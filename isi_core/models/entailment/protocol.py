@@ -1,0 +1,35 @@
+"""What every entailment model offers, whichever library or server stands behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isi_core.domain.evaluation import ModelRecord
+
+CLASSES = ("contradiction", "neutral", "entailment")
+CONTRADICTION, NEUTRAL, ENTAILMENT = range(3)
+
+Pair = tuple[str, str]
+Progress = Callable[[str, float], None]
+"""Told a message and the fraction done, in [0, 1]; may raise `Cancelled` to stop the work."""
+
+
+class EntailmentModel(Protocol):
+    """Says whether a first text (premise) implies a second (hypothesis)."""
+
+    @property
+    def record(self) -> ModelRecord:
+        """Which model exactly."""
+        ...
+
+    def classify(self, pairs: Sequence[Pair], progress: Progress | None = None) -> NDArray[np.float64]:
+        """(n, 3) probabilities of `CLASSES` for each pair; every row sums to one."""
+        ...
+
+    def implications(self, pairs: Sequence[Pair], progress: Progress | None = None) -> NDArray[np.int64]:
+        """(n,) most probable class of each pair: 0 contradiction, 1 neutral, 2 entailment."""
+        ...
