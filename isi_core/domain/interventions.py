@@ -22,7 +22,9 @@ def _check_fractions(intervention: Any, *names: str) -> None:
     for name in names:
         value = getattr(intervention, name)
         if not isinstance(value, (int, float)) or not math.isfinite(value) or not -1.0 <= value <= 2.0:
-            raise InputError(f"{intervention.type}: {name} must be a fraction of the picture, such as 0.5; got {value!r}.")
+            raise InputError(
+                f"{intervention.type}: {name} must be a fraction of the picture, such as 0.5; got {value!r}."
+            )
 
 
 def _check_range(intervention: Any, name: str, low: float, high: float) -> None:
