@@ -1,0 +1,69 @@
+"""What every vision-language model (VLM) offers, whichever library or server stands behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from PIL import Image
+
+from isi_core.domain.decoding import Decoding
+from isi_core.domain.evaluation import Measure, ModelOutput, ModelRecord
+from isi_core.domain.trial import Trial
+
+Progress = Callable[[str, float], None]
+"""Told a message and the fraction done, in [0, 1]; may raise `Cancelled` to stop the work."""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a model can be asked for beside its answer.
+
+    Attributes
+    ----------
+    attention : the attention record of an answer.
+    hidden_states : the output of each decoder block.
+    likelihoods : log-likelihoods of the generated tokens.
+    beam : beam search.
+    """
+
+    attention: bool
+    hidden_states: bool
+    likelihoods: bool
+    beam: bool
+
+
+class VisionLanguageModel(Protocol):
+    """Answers questions about pictures and tells how it came to the answer.
+
+    One caller at a time: whoever shares a model between threads holds a lock (the shelf does).
+    """
+
+    @property
+    def record(self) -> ModelRecord:
+        """Which model exactly."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can be asked for."""
+        ...
+
+    def evaluate(
+        self,
+        trials: Sequence[Trial],
+        decoding: Decoding,
+        measures: Collection[Measure],
+        progress: Progress | None = None,
+    ) -> list[ModelOutput]:
+        """One output a trial, with what `measures` names; `attention` brings the answer it belongs to."""
+        ...
+
+    def model_sees(self, image: Image.Image) -> Image.Image:
+        """The picture as it reaches the vision tower, for display."""
+        ...
+
+    def close(self) -> None:
+        """Give the memory back; the model cannot be used afterwards."""
+        ...
