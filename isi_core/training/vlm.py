@@ -1,0 +1,290 @@
+"""Train tiny-llava from scratch on generated scenes: `python -m isi_core.training.vlm --help`.
+
+Stages, each seeded, resumable and bounded in time:
+
+1. `align`     the vision tower and projector learn to name, in the language model's own word
+               embeddings, the object at each patch: kind, colour, size, and the patch's place.
+2. `words`     the language model learns open and yes/no questions, without contexts.
+3. `contexts`  the same with contexts, right most of the time, and with disturbed pictures.
+4. `save`      writes the float16 weights, tokenizer and processor to the model's folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import LlavaForConditionalGeneration
+
+from isi_core.training.vlm_data import (
+    Batch,
+    Mix,
+    TurnEncoder,
+    dense_targets,
+    draw_picture,
+    draw_yes_no,
+    make_batch,
+    pixel_values,
+)
+from isi_core.training.vlm_model import GRID, HIDDEN, IMAGE_TOKENS, build_model, build_processor, build_tokenizer
+from isi_core.worlds.scenes.graph import COLOURS, COLUMNS, KINDS, ROWS, SIZES, draw_scene
+from isi_core.worlds.scenes.questions import FAMILIES
+
+MODEL_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "models" / "tiny-llava"
+VALIDATION_SEED = "tiny-llava validation"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage's length and pace."""
+
+    steps: int
+    batch: int
+    learning_rate: float
+    mix: Mix | None
+
+
+STAGES = {
+    "align": Stage(steps=6000, batch=48, learning_rate=1e-3, mix=None),
+    "words": Stage(steps=9000, batch=24, learning_rate=1e-3, mix=Mix(yes_no=6, open=2)),
+    "contexts": Stage(steps=5000, batch=24, learning_rate=5e-4, mix=Mix(yes_no=7, open=1, context=0.35, disturbed=0.2)),
+}
+
+
+class AlignmentHead(nn.Module):
+    """Scores each patch against the word embeddings of kinds, colours, sizes and places.
+
+    A learned "nothing" vector stands beside the words of kind, colour and size, since most
+    patches are no object's centre. Columns and rows are asked of every patch.
+    """
+
+    def __init__(self, encoder: TurnEncoder, hidden: int) -> None:
+        super().__init__()
+        groups = (KINDS, COLOURS, SIZES, COLUMNS, ROWS)
+        self.words = [[encoder.encode(" " + w)[0] for w in group] for group in groups]
+        self.nothing = nn.Parameter(torch.randn(3, hidden) * 0.02)
+        self.scale = nn.Parameter(torch.tensor(10.0))
+        cells = torch.arange(IMAGE_TOKENS)
+        self.columns = (cells % GRID) * 3 // GRID
+        self.rows = (cells // GRID) * 3 // GRID
+
+    def forward(self, patches: torch.Tensor, embeddings: torch.Tensor) -> list[torch.Tensor]:
+        """(n, patches, hidden) and (vocabulary, hidden) -> five (n, patches, classes)."""
+        unit = functional.normalize(patches, dim=-1)
+        scores = []
+        for k, words in enumerate(self.words):
+            targets = embeddings[words]
+            if k < len(self.nothing):
+                targets = torch.cat([targets, self.nothing[k : k + 1]])
+            scores.append(self.scale * unit @ functional.normalize(targets, dim=-1).T)
+        return scores
+
+    def loss(self, scores: list[torch.Tensor], targets: torch.Tensor) -> torch.Tensor:
+        """Cross entropy summed over the five questions; empty patches count a tenth."""
+        total = scores[0].new_zeros(())
+        for k in range(3):
+            classes = scores[k].shape[-1]
+            weight = scores[k].new_ones(classes)
+            weight[-1] = 0.1
+            total = total + functional.cross_entropy(scores[k].flatten(0, 1), targets[..., k].flatten(), weight)
+        for k, places in ((3, self.columns), (4, self.rows)):
+            wanted = places.expand(scores[k].shape[0], -1)
+            total = total + 0.2 * functional.cross_entropy(scores[k].flatten(0, 1), wanted.flatten())
+        return total
+
+
+def _image_features(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> torch.Tensor:
+    features = model.model.get_image_features(pixel_values=pixels).pooler_output
+    return torch.stack(list(features)).view(pixels.shape[0], IMAGE_TOKENS, -1)
+
+
+def _language_loss(model: LlavaForConditionalGeneration, batch: Batch, first_image: int) -> torch.Tensor:
+    """Weighted cross entropy of the answer tokens, the mean over a unit of weight."""
+    embeddings = model.get_input_embeddings()(batch.tokens)
+    images = _image_features(model, batch.pixels)
+    embeddings = torch.cat([embeddings[:, :first_image], images, embeddings[:, first_image + IMAGE_TOKENS :]], dim=1)
+    hidden = model.model.language_model(
+        inputs_embeds=embeddings, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False
+    ).last_hidden_state
+    wanted = batch.weights[:, 1:] > 0
+    logits = model.lm_head(hidden[:, :-1][wanted])
+    losses = functional.cross_entropy(logits, batch.tokens[:, 1:][wanted], reduction="none")
+    weights = batch.weights[:, 1:][wanted]
+    return (losses * weights).sum() / weights.sum()
+
+
+@torch.no_grad()
+def validate_alignment(
+    model: LlavaForConditionalGeneration, head: AlignmentHead, scenes: int = 200
+) -> dict[str, float]:
+    """Share of object centres whose kind, colour and size are read right, and of empty patches read as empty."""
+    rng = Random(VALIDATION_SEED)
+    drawn = [draw_scene(rng) for _ in range(scenes)]
+    targets = dense_targets(drawn)
+    patches = _image_features(model, pixel_values([draw_picture(rng, s) for s in drawn]))
+    scores = head(patches, model.get_input_embeddings().weight)
+    centre = targets[..., 0] < len(KINDS)
+    read = {
+        name: float((scores[k].argmax(-1) == targets[..., k])[centre].float().mean())
+        for k, name in enumerate(("kind", "colour", "size"))
+    }
+    read["empty"] = float((scores[0].argmax(-1) == len(KINDS))[~centre].float().mean())
+    return read
+
+
+@torch.no_grad()
+def validate_verdicts(
+    model: LlavaForConditionalGeneration, encoder: TurnEncoder, questions: int = 480
+) -> dict[str, float]:
+    """Accuracy a family by which of " Yes" and " No" is likelier, natural picture, no context."""
+    rng = Random(VALIDATION_SEED)
+    right: dict[str, list[bool]] = defaultdict(list)
+    first_image = len(encoder.prefix) - IMAGE_TOKENS
+    for _ in range(questions):
+        scene = draw_scene(rng)
+        question = draw_yes_no(rng, scene)
+        ids = torch.tensor([[*encoder.prefix, *encoder.prompt(question.text)]])
+        embeddings = model.get_input_embeddings()(ids)
+        embeddings[:, first_image : first_image + IMAGE_TOKENS] = _image_features(
+            model, pixel_values([draw_picture(rng, scene)])
+        )
+        hidden = model.model.language_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state[:, -1]
+        yes, no = model.lm_head(hidden)[0, list(encoder.verdict_tokens)].tolist()
+        right[question.family].append((yes > no) is question.truth)
+    result = {family: sum(right[family]) / max(1, len(right[family])) for family in FAMILIES}
+    result["all"] = sum(sum(v) for v in right.values()) / questions
+    return result
+
+
+def _table(values: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.3f}" for name, value in values.items())
+
+
+class Trainer:
+    """Model, optimizer and position in the curriculum, saved to and resumed from one folder."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder, self.seed = folder, seed
+        torch.manual_seed(seed)
+        self.tokenizer = build_tokenizer()
+        self.encoder = TurnEncoder(self.tokenizer)
+        self.model = build_model(self.tokenizer)
+        self.head = AlignmentHead(self.encoder, HIDDEN)
+        self.done: dict[str, int] = dict.fromkeys(STAGES, 0)
+        self.optimizer_state: dict[str, Any] | None = None
+        self.optimizer_stage = ""
+        if (folder / "checkpoint.pt").exists():
+            self._load()
+
+    def _load(self) -> None:
+        state = torch.load(self.folder / "checkpoint.pt", weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.head.load_state_dict(state["head"])
+        self.done.update(state["done"])
+        self.optimizer_state, self.optimizer_stage = state["optimizer"], state["stage"]
+
+    def checkpoint(self, stage: str, optimizer: torch.optim.Optimizer) -> None:
+        """Write everything needed to go on, atomically."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state = {
+            "model": self.model.state_dict(),
+            "head": self.head.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "stage": stage,
+            "done": self.done,
+        }
+        torch.save(state, self.folder / "checkpoint.tmp")
+        (self.folder / "checkpoint.tmp").replace(self.folder / "checkpoint.pt")
+
+    def _loss(self, stage: Stage, rng: Random) -> torch.Tensor:
+        if stage.mix is not None:
+            batch = make_batch(rng, self.encoder, stage.batch, stage.mix)
+            return _language_loss(self.model, batch, len(self.encoder.prefix) - IMAGE_TOKENS)
+        scenes = [draw_scene(rng, 6 if rng.random() < 0.1 else None) for _ in range(stage.batch)]
+        pixels = pixel_values([draw_picture(rng, scene, 0.15) for scene in scenes])
+        scores = self.head(_image_features(self.model, pixels), self.model.get_input_embeddings().weight)
+        return self.head.loss(scores, dense_targets(scenes))
+
+    def _report(self, name: str) -> str:
+        self.model.eval()
+        stage = STAGES[name]
+        values = (
+            validate_alignment(self.model, self.head)
+            if stage.mix is None
+            else validate_verdicts(self.model, self.encoder)
+        )
+        self.model.train()
+        return _table(values)
+
+    def run(self, name: str, minutes: float, report_every: int) -> None:
+        """Go on with a stage until it is finished or the time is up."""
+        stage = STAGES[name]
+        parameters = [*self.model.parameters(), *self.head.parameters()]
+        optimizer = torch.optim.AdamW(parameters, lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+        if self.optimizer_stage == name and self.optimizer_state is not None:
+            optimizer.load_state_dict(self.optimizer_state)
+        start, deadline, average = time.monotonic(), time.monotonic() + 60 * minutes, math.nan
+        self.model.train()
+        first = self.done[name]
+        while self.done[name] < stage.steps and time.monotonic() < deadline:
+            step = self.done[name]
+            warm, along = min(1.0, (step + 1) / 150), step / stage.steps
+            for group in optimizer.param_groups:
+                group["lr"] = stage.learning_rate * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * along)))
+            # Seeding each step on its own makes a resumed run draw what an unbroken one would have drawn.
+            loss = self._loss(stage, Random(f"{self.seed} {name} {step}"))
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            self.done[name] = step + 1
+            average = loss.item() if math.isnan(average) else 0.98 * average + 0.02 * loss.item()
+            if self.done[name] % 50 == 0:
+                pace = (time.monotonic() - start) / (self.done[name] - first)
+                print(f"{name} {self.done[name]}/{stage.steps}  loss {average:.3f}  {pace:.2f} s/step", flush=True)
+            if self.done[name] % report_every == 0:
+                self.checkpoint(name, optimizer)
+                print(f"  validation  {self._report(name)}", flush=True)
+        self.checkpoint(name, optimizer)
+        state = "finished" if self.done[name] >= stage.steps else "stopped, resume with the same command"
+        print(f"{name} {self.done[name]}/{stage.steps} {state}  validation  {self._report(name)}", flush=True)
+
+    def save(self, folder: Path) -> None:
+        """The weights as float16 safetensors, with the tokenizer and processor, ready to be loaded."""
+        half = build_model(self.tokenizer)
+        half.load_state_dict(self.model.state_dict())
+        half.half().save_pretrained(folder)
+        build_processor(self.tokenizer).save_pretrained(folder)
+        print(f"saved to {folder.name}")
+
+
+def main() -> None:
+    """Run one stage, or save."""
+    parser = argparse.ArgumentParser(description="Train tiny-llava on generated scenes.")
+    parser.add_argument("stage", choices=[*STAGES, "save"])
+    parser.add_argument("--checkpoint", type=Path, required=True, help="folder of the running training's state")
+    parser.add_argument("--minutes", type=float, default=45.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--report-every", type=int, default=500, help="steps between validations")
+    parser.add_argument("--out", type=Path, default=MODEL_FOLDER)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    trainer = Trainer(arguments.checkpoint, arguments.seed)
+    if arguments.stage == "save":
+        trainer.save(arguments.out)
+    else:
+        trainer.run(arguments.stage, arguments.minutes, arguments.report_every)
+
+
+if __name__ == "__main__":
+    main()

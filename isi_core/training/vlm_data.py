@@ -1,0 +1,180 @@
+"""Training examples for tiny-llava: pictures, dense targets, and several independent turns a picture.
+
+All turns of a picture stand behind one shared prefix (`<s>USER: <image>...`) in one sequence; a
+mask lets each see the prefix and itself only, with positions that start behind the prefix, so
+that every turn is trained exactly as it is asked: alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from random import Random
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import PreTrainedTokenizerFast
+
+from isi_core.training.vlm_model import GRID, IMAGE_SIZE, IMAGE_TOKENS
+from isi_core.worlds.scenes.drawing import render_annotated, render_scene
+from isi_core.worlds.scenes.graph import COLOURS, KINDS, SIZES, Scene, draw_scene
+from isi_core.worlds.scenes.language import draw_answer, nudge, open_question
+from isi_core.worlds.scenes.questions import FAMILIES, Question, draw_question
+
+_DRAWN_SIZE = 2 * IMAGE_SIZE
+VERDICT_WEIGHT = 1.0
+WORDING_WEIGHT = 0.25
+OPEN_WEIGHT = 0.5
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What a stage trains on.
+
+    Attributes
+    ----------
+    yes_no, open : turns of each sort a picture.
+    context : share of the yes/no turns that have a context.
+    context_right : share of the contexts that speak for the truth.
+    disturbed : share of the pictures that are annotated, noisy or partly covered.
+    """
+
+    yes_no: int
+    open: int
+    context: float = 0.0
+    context_right: float = 0.75
+    disturbed: float = 0.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tensors of one step; `weights` is zero where nothing is learned."""
+
+    pixels: torch.Tensor
+    tokens: torch.Tensor
+    positions: torch.Tensor
+    mask: torch.Tensor
+    weights: torch.Tensor
+
+
+def pixel_values(pictures: list[Image.Image]) -> torch.Tensor:
+    """(n, 3, 96, 96) in [-1, 1], as tiny-llava's processor makes it."""
+    arrays = [
+        np.asarray(p.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC), dtype=np.float32) for p in pictures
+    ]
+    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2) / 127.5 - 1.0
+
+
+def _disturb(rng: Random, scene: Scene) -> Image.Image:
+    choice = rng.randrange(3)
+    if choice == 0:
+        return render_annotated(scene, _DRAWN_SIZE)
+    picture = np.array(render_scene(scene, _DRAWN_SIZE))
+    if choice == 1:
+        noise = np.random.default_rng(rng.getrandbits(32)).normal(0, rng.uniform(5, 50), picture.shape)
+        picture = np.clip(picture + noise, 0, 255).astype(np.uint8)
+    else:
+        side = rng.uniform(0.08, 0.3) * _DRAWN_SIZE
+        x, y = (int(rng.uniform(0, _DRAWN_SIZE - side)) for _ in "xy")
+        picture[y : y + int(side), x : x + int(side)] = [rng.randrange(256) for _ in "rgb"]
+    return Image.fromarray(picture)
+
+
+def draw_picture(rng: Random, scene: Scene, disturbed: float = 0.0) -> Image.Image:
+    """The scene's picture, with this chance annotated, noisy or partly covered."""
+    return _disturb(rng, scene) if rng.random() < disturbed else render_scene(scene, _DRAWN_SIZE)
+
+
+def dense_targets(scenes: list[Scene]) -> torch.Tensor:
+    """(n, patches, 3) kind, colour and size of the object whose centre lies in the patch; the
+    number of classes where there is none."""
+    result = torch.empty(len(scenes), IMAGE_TOKENS, 3, dtype=torch.long)
+    result[:, :] = torch.tensor([len(KINDS), len(COLOURS), len(SIZES)])
+    for n, scene in enumerate(scenes):
+        for item in scene.objects:
+            patch = int(item.y * GRID) * GRID + int(item.x * GRID)
+            result[n, patch] = torch.tensor(
+                [KINDS.index(item.kind), COLOURS.index(item.colour), SIZES.index(item.size)]
+            )
+    return result
+
+
+class TurnEncoder:
+    """Turns as token ids with a learning weight for each; sentences repeat, so they are cached."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.tokenizer = tokenizer
+        self.encode = lru_cache(maxsize=200_000)(self._encode)
+        image = tokenizer.convert_tokens_to_ids("<image>")
+        start = tokenizer.encode("USER: ", add_special_tokens=True)
+        self.prefix = [*start, *[image] * IMAGE_TOKENS]
+        self.verdict_tokens = tuple(tokenizer.encode(f" {w}", add_special_tokens=False)[0] for w in ("Yes", "No"))
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def prompt(self, question: str, context: str = "") -> list[int]:
+        """Everything behind the picture up to where the answer begins."""
+        asked = f"{context} {question}" if context else question
+        return [*self.encode("\n" + asked), *self.encode(" ASSISTANT:")]
+
+    def turn(self, prompt: list[int], answer: str, yes_no: bool) -> tuple[list[int], list[float]]:
+        """Prompt and answer as ids, and the weight of each token as a target."""
+        said = [*self.encode(" " + answer), self.tokenizer.eos_token_id]
+        first = VERDICT_WEIGHT if yes_no else OPEN_WEIGHT
+        rest = WORDING_WEIGHT if yes_no else OPEN_WEIGHT
+        return prompt + said, [0.0] * len(prompt) + [first] + [rest] * (len(said) - 1)
+
+
+def draw_yes_no(rng: Random, scene: Scene) -> Question:
+    """A yes/no question by lot that this scene allows."""
+    while True:
+        question = draw_question(rng, scene, rng.choice(FAMILIES), rng.random() < 0.5)
+        if question is not None:
+            return question
+
+
+def _turns(rng: Random, encoder: TurnEncoder, scene: Scene, mix: Mix) -> list[tuple[list[int], list[float]]]:
+    turns = []
+    for _ in range(mix.yes_no):
+        question = draw_yes_no(rng, scene)
+        context = ""
+        if rng.random() < mix.context:
+            right = rng.random() < mix.context_right
+            context = nudge(rng, question.claim, towards=question.truth is right)
+        turns.append(encoder.turn(encoder.prompt(question.text, context), draw_answer(rng, question), True))
+    for _ in range(mix.open):
+        text, answer = open_question(rng, scene)
+        turns.append(encoder.turn(encoder.prompt(text), answer, False))
+    return turns
+
+
+def make_batch(rng: Random, encoder: TurnEncoder, size: int, mix: Mix) -> Batch:
+    """One step's pictures and turns."""
+    scenes = [draw_scene(rng, 6 if rng.random() < 0.1 else None) for _ in range(size)]
+    pictures = [draw_picture(rng, scene, mix.disturbed) for scene in scenes]
+    prefix = encoder.prefix
+    rows = [_turns(rng, encoder, scene, mix) for scene in scenes]
+    length = len(prefix) + max(sum(len(ids) for ids, _ in turns) for turns in rows)
+    tokens = torch.full((size, length), encoder.tokenizer.pad_token_id)
+    positions = torch.zeros(size, length, dtype=torch.long)
+    segments = torch.full((size, length), -1)
+    weights = torch.zeros(size, length)
+    for n, turns in enumerate(rows):
+        tokens[n, : len(prefix)] = torch.tensor(prefix)
+        positions[n, : len(prefix)] = torch.arange(len(prefix))
+        segments[n, : len(prefix)] = 0
+        at = len(prefix)
+        for k, (ids, weight) in enumerate(turns, start=1):
+            end = at + len(ids)
+            tokens[n, at:end] = torch.tensor(ids)
+            positions[n, at:end] = torch.arange(len(prefix), len(prefix) + len(ids))
+            segments[n, at:end] = k
+            weights[n, at:end] = torch.tensor(weight)
+            at = end
+    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    same = segments[:, :, None] == segments[:, None, :]
+    mask = (causal & (same | (segments[:, None, :] == 0)))[:, None]
+    return Batch(pixel_values(pictures), tokens, positions, mask, weights)
