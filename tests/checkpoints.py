@@ -7,6 +7,8 @@ chat template), so that tests go through the same code as a real model, in milli
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -183,6 +185,26 @@ def make_trial(
     """A trial with a picture of coloured noise; another seed gives another picture."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     return Trial("noise", Image.fromarray(pixels), context, question, truth=True)
+
+
+@contextmanager
+def whole_text(
+    model: PreTrainedModel, inputs: dict[str, torch.Tensor], answer: Sequence[int]
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Inputs of one teacher-forced pass over a prompt and its answer.
+
+    A model of random weights may say `<image>`, which such a pass would take for a picture: an unused token, embedded
+    alike as long as this lasts, stands in for it.
+    """
+    ids = inputs["input_ids"][0].tolist()
+    embeddings = model.get_input_embeddings().weight.data
+    image = model.config.image_token_id
+    unused = next(token for token in range(len(embeddings)) if token not in {*ids, *answer})
+    whole = torch.tensor([ids + [unused if token == image else token for token in answer]])
+    before = embeddings[unused].clone()
+    embeddings[unused] = embeddings[image]
+    yield inputs | {"input_ids": whole, "attention_mask": torch.ones_like(whole)}
+    embeddings[unused] = before
 
 
 def _pinpoints(size: int) -> list[list[int]]:

@@ -1,0 +1,270 @@
+"""Any vision-language model of Hugging Face's, every measure from one prefill a trial."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from PIL import Image
+
+from isi_core.domain.decoding import Decoding
+from isi_core.domain.errors import InputError, ModelError
+from isi_core.domain.evaluation import Measure, ModelOutput, ModelRecord
+from isi_core.domain.trial import Trial
+from isi_core.models.vlm import attention_rows
+from isi_core.models.vlm.answers import to_answer
+from isi_core.models.vlm.attention_rows import RowRecorder, Rows
+from isi_core.models.vlm.generation import Generated, beam_search, decode
+from isi_core.models.vlm.loading import Checkpoint, Quantization, load_checkpoint
+from isi_core.models.vlm.pictures import tower_picture
+from isi_core.models.vlm.prefill import CACHE_BYTES, Prefill, PrefillCache, decoder_blocks, read_prompt
+from isi_core.models.vlm.prompt import Prompt, PromptBuilder
+from isi_core.models.vlm.protocol import Capabilities, Progress
+from isi_core.models.vlm.sampling import Draw, Forced, Greedy
+
+SAMPLE_BYTES = 2 << 30
+"""Keys and values of samples decoded side by side; more samples come in several batches."""
+
+_READING, _ANSWERING, _SAMPLING = (0.0, 0.2), (0.2, 0.5), (0.5, 1.0)
+
+
+class HuggingFaceVLM:
+    """An `AutoModelForImageTextToText` behind the `VisionLanguageModel` protocol; make one with `load`.
+
+    One caller at a time (the shelf holds the lock); other models may run in other threads.
+
+    Attributes
+    ----------
+    record : which model exactly.
+    capabilities : what it can be asked for.
+    prefills : prompts it has read and still remembers.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, chat_template: str | None = None, cache_bytes: int = CACHE_BYTES
+    ) -> None:
+        self._model: Any = checkpoint.model
+        self._processor: Any = checkpoint.processor
+        self._end_tokens = checkpoint.end_tokens
+        self.record: ModelRecord = checkpoint.record
+        self.prefills = PrefillCache(cache_bytes)
+        config = self._model.config
+        self._prompts = PromptBuilder(
+            self._processor,
+            self.record.name,
+            chat_template,
+            max_tokens=getattr(config.get_text_config(), "max_position_embeddings", None),
+            patch_size=getattr(getattr(config, "vision_config", None), "patch_size", None),
+        )
+        self._layers = len(decoder_blocks(self._model))
+        self.capabilities = Capabilities(
+            attention=attention_rows.install(self._model), hidden_states=self._layers > 0, likelihoods=True, beam=True
+        )
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path,
+        name: str,
+        *,
+        dtype: torch.dtype | str | None = None,
+        quantization: Quantization = "none",
+        device: str | None = None,
+        revision: str | None = None,
+        chat_template: str | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> HuggingFaceVLM:
+        """Load from a local folder or a hub id; safetensors only, never code from the checkpoint.
+
+        `device` None takes CUDA, else MPS, else the CPU; `dtype` None is float32 on a CPU, bfloat16 or
+        float16 elsewhere. `chat_template` (Jinja) stands in for the checkpoint's own. Up to `cache_bytes`
+        are kept of prompts that were read.
+
+        Raises
+        ------
+        ModelError : it cannot be loaded or used; the message says what would.
+        """
+        checkpoint = load_checkpoint(
+            source, name, dtype=dtype, quantization=quantization, device=device, revision=revision
+        )
+        return cls(checkpoint, chat_template, cache_bytes)
+
+    def evaluate(
+        self,
+        trials: Sequence[Trial],
+        decoding: Decoding,
+        measures: Collection[Measure],
+        progress: Progress | None = None,
+    ) -> list[ModelOutput]:
+        """One output a trial, with what `measures` names.
+
+        `answer` is decoded by the decoding's strategy, the `samples` are always drawn; `attention` is
+        that of the answer and brings it along. The same settings give the same answers, whichever
+        measures are taken with them. `progress` is told at every decoder block of a prompt and at
+        every token; what it raises ends the work and leaves the model as it was.
+
+        Raises
+        ------
+        InputError : no question, a text too long, a picture that cannot be used, an unknown measure.
+        ModelError : the model cannot do what was asked of it.
+        """
+        self._check(measures)
+        outputs = []
+        with torch.inference_mode():
+            for i, trial in enumerate(trials):
+                part = _Part(progress, i / len(trials), (i + 1) / len(trials))
+                outputs.append(self._evaluate(trial, decoding, measures, part))
+        if progress is not None and outputs:
+            progress("Done", 1.0)
+        return outputs
+
+    def model_sees(self, image: Image.Image) -> Image.Image:
+        """The picture as it reaches the vision tower, scaled and cropped, the colours put back."""
+        self._check_open()
+        return tower_picture(self._processor.image_processor, image)
+
+    def close(self) -> None:
+        """Give the memory back; the model cannot be used afterwards."""
+        self.prefills.clear()
+        self._model = self._processor = self._prompts = None  # type: ignore[assignment]
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _check_open(self) -> None:
+        if self._model is None:
+            raise ModelError(f"{self.record.name} was released: load it again.")
+
+    def _check(self, measures: Collection[Measure]) -> None:
+        self._check_open()
+        if unknown := set(measures) - set(get_args(Measure)):
+            raise InputError(f"Unknown measure {', '.join(sorted(unknown))}: use {', '.join(get_args(Measure))}.")
+        if "attention" in measures and not self.capabilities.attention:
+            raise ModelError(f"{self.record.name} does not tell its attention: measure it with another model.")
+        if "hidden_states" in measures and not self.capabilities.hidden_states:
+            raise ModelError(f"{self.record.name} does not tell its hidden states: use another model.")
+
+    def _evaluate(self, trial: Trial, decoding: Decoding, measures: Collection[Measure], part: _Part) -> ModelOutput:
+        prefill = self._prefill(trial, decoding.max_new_tokens, part.within(*_READING))
+        answer = attention = samples = None
+        if "answer" in measures or "attention" in measures:
+            generated, rows = self._answer(prefill, decoding, "attention" in measures, part.within(*_ANSWERING))
+            answer = to_answer(generated, self._processor.tokenizer)
+            if rows is not None:
+                attention = attention_rows.attention_record(prefill.prompt, rows, self._layers)
+        if "samples" in measures:
+            drawn = self._samples(prefill, decoding, part.within(*_SAMPLING))
+            samples = tuple(to_answer(generated, self._processor.tokenizer) for generated in drawn)
+        return ModelOutput(
+            prompt=prefill.prompt.text,
+            prompt_tokens=len(prefill.prompt),
+            answer=answer,
+            samples=samples,
+            attention=attention,
+            hidden_states=prefill.hidden_states if "hidden_states" in measures else None,
+        )
+
+    def _prefill(self, trial: Trial, max_new_tokens: int, part: _Part) -> Prefill:
+        known = self.prefills.get(trial.digest)
+        if known is not None:
+            self._prompts.check_length(known.prompt, max_new_tokens)
+            return known
+        part.report("Reading the picture and the text", 0.0)
+        prompt = self._to_device(self._prompts.build(trial, max_new_tokens))
+        prefill = read_prompt(
+            self._model,
+            prompt,
+            self.capabilities.attention,
+            lambda done, of: part.report(f"Reading the picture and the text: layer {done} of {of}", done / of),
+        )
+        self.prefills.put(trial.digest, prefill)
+        return prefill
+
+    def _answer(self, prefill: Prefill, decoding: Decoding, attend: bool, part: _Part) -> tuple[Generated, Rows | None]:
+        """The main answer, and the attention rows of its tokens, the end token's left out."""
+        limit = decoding.max_new_tokens
+        choose: Greedy | Draw | Forced = Greedy(decoding)
+        if decoding.strategy == "sample":
+            choose = Draw(decoding, ["answer"])
+        elif decoding.strategy == "beam":
+            searching, part = part.within(0.0, 0.9), part.within(0.9, 1.0)
+            tokens = beam_search(
+                self._model, prefill, decoding, self._end_tokens, searching.counter("Searching", limit)
+            )
+            # Beams are searched without their likelihoods and attention; the best one is read once more for them.
+            choose, limit = Forced(tokens), len(tokens)
+        recorder = RowRecorder(prefill.prompt, self._model.device, len(prefill.prompt)) if attend else None
+        [generated] = decode(
+            self._model,
+            prefill,
+            [0],
+            choose,
+            end_tokens=self._end_tokens,
+            max_new_tokens=limit,
+            on_token=part.counter("Answering", limit),
+            recorder=recorder,
+        )
+        if recorder is None:
+            return generated, None
+        if prefill.rows is None:
+            raise ModelError(f"{self.record.name} does not tell its attention: measure it with another model.")
+        rows = prefill.rows + recorder.rows() if recorder.layers else prefill.rows
+        steps = len(generated.tokens) - generated.finished
+        return generated, Rows(rows.sums[:steps], rows.columns[:steps])
+
+    def _samples(self, prefill: Prefill, decoding: Decoding, part: _Part) -> list[Generated]:
+        count = decoding.n_samples
+        choose = Draw(decoding, [f"sample {i}" for i in range(count)])
+        row_bytes = prefill.nbytes * (len(prefill.prompt) + decoding.max_new_tokens) / len(prefill.prompt)
+        batch = max(1, min(count, int(SAMPLE_BYTES / max(row_bytes, 1))))
+        drawn: list[Generated] = []
+        for start in range(0, count, batch):
+            rows = range(start, min(start + batch, count))
+            on_token = part.within(start / count, rows.stop / count).counter(
+                f"Drawing answers {start + 1} to {rows.stop} of {count}", decoding.max_new_tokens
+            )
+            drawn += decode(
+                self._model,
+                prefill,
+                rows,
+                choose,
+                end_tokens=self._end_tokens,
+                max_new_tokens=decoding.max_new_tokens,
+                on_token=on_token,
+            )
+        return drawn
+
+    def _to_device(self, prompt: Prompt) -> Prompt:
+        number = getattr(torch, self.record.dtype)
+        inputs = {
+            key: value.to(self._model.device, number if value.is_floating_point() else value.dtype)
+            for key, value in prompt.inputs.items()
+        }
+        return replace(prompt, inputs=inputs)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A stretch of the whole work, from `low` to `high` of it."""
+
+    progress: Progress | None
+    low: float
+    high: float
+
+    def within(self, low: float, high: float) -> _Part:
+        """A stretch of this one."""
+        width = self.high - self.low
+        return _Part(self.progress, self.low + low * width, self.low + high * width)
+
+    def report(self, message: str, done: float) -> None:
+        """Tell that this share of the stretch is done."""
+        if self.progress is not None:
+            self.progress(message, self.low + min(done, 1.0) * (self.high - self.low))
+
+    def counter(self, message: str, limit: int) -> Callable[[int], None]:
+        """Tells of each token, of at most `limit`."""
+        return lambda tokens: self.report(f"{message}: {tokens} tokens", tokens / limit)
