@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from random import Random
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -46,6 +47,7 @@ def _corpus(scenes: int = 6000) -> Iterable[str]:
                 yield "\n".join((said, question.text, *(" " + a for a in answers(question)), " " + said))
 
 
+@cache
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer trained on the scene world's sentences; any text can be encoded."""
     tokenizer = Tokenizer(models.BPE())
