@@ -36,7 +36,7 @@ from isi_core.training.vlm_data import (
     pixel_values,
 )
 from isi_core.training.vlm_model import GRID, HIDDEN, IMAGE_TOKENS, build_model, build_processor, build_tokenizer
-from isi_core.worlds.scenes.graph import COLOURS, COLUMNS, KINDS, ROWS, SIZES, draw_scene
+from isi_core.worlds.scenes.graph import COLOURS, COLUMNS, KINDS, ROWS, SIZES, draw_held_out_scene, draw_training_scene
 from isi_core.worlds.scenes.questions import FAMILIES
 
 MODEL_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "models" / "tiny-llava"
@@ -128,7 +128,7 @@ def validate_alignment(
 ) -> dict[str, float]:
     """Share of object centres whose kind, colour and size are read right, and of empty patches read as empty."""
     rng = Random(VALIDATION_SEED)
-    drawn = [draw_scene(rng) for _ in range(scenes)]
+    drawn = [draw_held_out_scene(rng) for _ in range(scenes)]
     targets = dense_targets(drawn)
     patches = _image_features(model, pixel_values([draw_picture(rng, s) for s in drawn]))
     scores = head(patches, model.get_input_embeddings().weight)
@@ -150,7 +150,7 @@ def validate_verdicts(
     right: dict[str, list[bool]] = defaultdict(list)
     first_image = len(encoder.prefix) - IMAGE_TOKENS
     for _ in range(questions):
-        scene = draw_scene(rng)
+        scene = draw_held_out_scene(rng)
         question = draw_yes_no(rng, scene)
         ids = torch.tensor([[*encoder.prefix, *encoder.prompt(question.text)]])
         embeddings = model.get_input_embeddings()(ids)
@@ -209,7 +209,7 @@ class Trainer:
         if stage.mix is not None:
             batch = make_batch(rng, self.encoder, stage.batch, stage.mix)
             return _language_loss(self.model, batch, len(self.encoder.prefix) - IMAGE_TOKENS)
-        scenes = [draw_scene(rng, 6 if rng.random() < 0.1 else None) for _ in range(stage.batch)]
+        scenes = [draw_training_scene(rng) for _ in range(stage.batch)]
         pixels = pixel_values([draw_picture(rng, scene, 0.15) for scene in scenes])
         scores = self.head(_image_features(self.model, pixels), self.model.get_input_embeddings().weight)
         return self.head.loss(scores, dense_targets(scenes))

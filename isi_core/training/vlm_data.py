@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast
 
 from isi_core.training.vlm_model import GRID, IMAGE_SIZE, IMAGE_TOKENS
 from isi_core.worlds.scenes.drawing import render_annotated, render_scene
-from isi_core.worlds.scenes.graph import COLOURS, KINDS, SIZES, Scene, draw_scene
+from isi_core.worlds.scenes.graph import COLOURS, KINDS, SIZES, Scene, draw_training_scene
 from isi_core.worlds.scenes.language import draw_answer, nudge, open_question
 from isi_core.worlds.scenes.questions import FAMILIES, Question, draw_question
 
@@ -153,7 +153,7 @@ def _turns(rng: Random, encoder: TurnEncoder, scene: Scene, mix: Mix) -> list[tu
 
 def make_batch(rng: Random, encoder: TurnEncoder, size: int, mix: Mix) -> Batch:
     """One step's pictures and turns."""
-    scenes = [draw_scene(rng, 6 if rng.random() < 0.1 else None) for _ in range(size)]
+    scenes = [draw_training_scene(rng) for _ in range(size)]
     pictures = [draw_picture(rng, scene, mix.disturbed) for scene in scenes]
     prefix = encoder.prefix
     rows = [_turns(rng, encoder, scene, mix) for scene in scenes]

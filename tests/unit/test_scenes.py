@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from isi_core.worlds.scenes.drawing import render_annotated, render_scene
-from isi_core.worlds.scenes.graph import COLOURS, COLUMNS, KINDS, ROWS, Scene, draw_scene
+from isi_core.worlds.scenes.graph import COLOURS, COLUMNS, KINDS, ROWS, Scene, draw_held_out_scene, draw_scene, draw_training_scene
 from isi_core.worlds.scenes.language import answers, describe, nudge
 from isi_core.worlds.scenes.pictograms import COLOUR_VALUES, sprite
 from isi_core.worlds.scenes.questions import FAMILIES, Question, draw_question
@@ -105,3 +105,11 @@ def test_a_description_names_every_object():
     scene = draw_scene(Random(9), count=4, repeated=False)
     text = describe(scene)
     assert all(f"{o.size} {o.colour} {o.kind}" in text for o in scene.objects)
+
+
+def test_no_scene_is_both_trained_on_and_held_out():
+    trained = {draw_training_scene(Random(seed)).digest() for seed in range(300)}
+    held_out = {draw_held_out_scene(Random(seed)).digest() for seed in range(300)}
+    assert len(held_out) > 250
+    assert not trained & held_out
+    assert not any(digest.startswith("0") for digest in trained)

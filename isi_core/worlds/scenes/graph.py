@@ -55,6 +55,11 @@ class Scene:
         """SHA-256 (hex) of the graph: two scenes with the same digest look the same."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
+    @property
+    def held_out(self) -> bool:
+        """Kept from every training: one scene in sixteen, told by its digest alone."""
+        return self.digest().startswith("0")
+
     def of_kind(self, kind: str) -> list[SceneObject]:
         """All objects of a kind."""
         return [o for o in self.objects if o.kind == kind]
@@ -91,3 +96,19 @@ def draw_scene(rng: Random, count: int | None = None, repeated: bool | None = No
             )
         )
     return Scene(tuple(objects), rng.choice(BACKGROUNDS))
+
+
+def draw_training_scene(rng: Random) -> Scene:
+    """A scene that models may be trained on: never one that is held out; one in ten has six objects."""
+    while True:
+        scene = draw_scene(rng, 6 if rng.random() < 0.1 else None)
+        if not scene.held_out:
+            return scene
+
+
+def draw_held_out_scene(rng: Random, count: int | None = None) -> Scene:
+    """A scene that no training has seen."""
+    while True:
+        scene = draw_scene(rng, count)
+        if scene.held_out:
+            return scene
