@@ -72,7 +72,7 @@ class Dataset:
         """
         key = key.strip()
         for observation in self.observations:
-            if observation.id == key or observation.image.name == key:
+            if key in (observation.id, observation.image.name):
                 return observation
         by_stem = [o for o in self.observations if o.image.stem == key]
         if len(by_stem) == 1:

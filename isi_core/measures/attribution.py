@@ -46,7 +46,7 @@ def attribute(record: AttentionRecord, tokens: Sequence[str]) -> Attribution:
     steps = len(sums)
     if steps == 0:
         raise InputError(
-            "The answer is empty, so there is no attention to measure: change the question or the decoding and ask again."
+            "The answer is empty, so it has no attention to measure: change the question or decoding and ask again."
         )
     if len(tokens) not in (steps, steps + 1):
         raise ModelError(f"The attention record has {steps} rows for {len(tokens)} answer tokens: measure it again.")

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from isi_core.worlds.scenes.drawing import render_annotated, render_scene
-from isi_core.worlds.scenes.graph import COLOURS, COLUMNS, KINDS, ROWS, Scene, draw_held_out_scene, draw_scene, draw_training_scene
+from isi_core.worlds.scenes.graph import (
+    COLOURS,
+    COLUMNS,
+    KINDS,
+    ROWS,
+    Scene,
+    draw_held_out_scene,
+    draw_scene,
+    draw_training_scene,
+)
 from isi_core.worlds.scenes.language import answers, describe, nudge
 from isi_core.worlds.scenes.pictograms import COLOUR_VALUES, sprite
 from isi_core.worlds.scenes.questions import FAMILIES, Question, draw_question

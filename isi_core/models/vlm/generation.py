@@ -89,7 +89,7 @@ def beam_search(
     if cache is not None:
         inputs = {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"]}
     ends = sorted(end_tokens)
-    config = GenerationConfig(  # type: ignore[no-untyped-call]
+    config = GenerationConfig(
         do_sample=False,
         num_beams=decoding.num_beams,
         max_new_tokens=decoding.max_new_tokens,

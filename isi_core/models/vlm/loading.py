@@ -67,7 +67,7 @@ def load_checkpoint(
     options: dict[str, Any] = {"trust_remote_code": False, "revision": revision or "main"}
     try:
         config = AutoConfig.from_pretrained(source, **options)
-        processor = AutoProcessor.from_pretrained(source, **options)  # type: ignore[no-untyped-call]
+        processor = AutoProcessor.from_pretrained(source, **options)
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             source,
             dtype=number,
@@ -101,7 +101,7 @@ def load_checkpoint(
     model.eval()
     ends = _end_tokens(model, processor)
     # What a checkpoint brings along (sampling, penalties, lengths) must not shape answers: all settings are ours.
-    model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+    model.generation_config = GenerationConfig()
     record = ModelRecord(
         name=name,
         source=folder.resolve().name if folder else str(source),
@@ -130,13 +130,13 @@ def _quantization(config: Any, quantization: Quantization, compute: torch.dtype)
         return None
     # On the meta device: names only, no weights.
     with torch.device("meta"):
-        skeleton = AutoModelForImageTextToText.from_config(config)  # type: ignore[no-untyped-call]
+        skeleton = AutoModelForImageTextToText.from_config(config)
     kept = _outside_language_model(skeleton)
     if quantization == "8-bit":
         # It warns of its own number format at every product of every token.
         logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=kept)  # type: ignore[no-untyped-call]
-    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=kept)
+    return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_compute_dtype=compute,
