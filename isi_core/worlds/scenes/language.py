@@ -97,7 +97,7 @@ def nudge(rng: Random, claim: Claim, towards: bool) -> str:
     return rng.choice(templates).format(**words).replace("For a umbrella", "For an umbrella")
 
 
-def _statement(claim: Claim, holds: bool, truth_value: str) -> str:
+def claim_statement(claim: Claim, holds: bool, truth_value: str) -> str:
     """The claim, or what holds instead of it, as a clause."""
     value = claim.value if holds else truth_value
     k, r = claim.subject, claim.reference
@@ -119,7 +119,7 @@ def answers(question: Question) -> tuple[str, ...]:
     claim = question.claim
     there = claim.family in ("existence", "count")
     be = "is" if claim.family != "count" or claim.value == "one" else "are"
-    statement = _statement(claim, question.truth, claim.alternative)
+    statement = claim_statement(claim, question.truth, claim.alternative)
     if question.truth:
         return ("Yes.", f"Yes, there {be}." if there else "Yes, it is.", f"Yes, {statement}.", "Yes, that is right.")
     return (
