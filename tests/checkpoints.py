@@ -34,6 +34,9 @@ from transformers import (
 
 from isi_core.domain.trial import Trial
 
+# Matrices this small are not worth a second thread, and on a busy machine the first one waits for it at every product.
+torch.set_num_threads(1)
+
 SPECIAL = ("<pad>", "<s>", "</s>", "<image>")
 POSITIONS = 1024
 PATCH = 12

@@ -21,7 +21,7 @@ from transformers import (
 
 from isi_core.domain.answer import Answer
 from isi_core.domain.decoding import Decoding
-from isi_core.domain.errors import Cancelled, InputError
+from isi_core.domain.errors import Cancelled, InputError, ModelError
 from isi_core.domain.evaluation import ModelOutput
 from isi_core.domain.trial import Trial
 from isi_core.models.vlm import hugging_face
@@ -327,3 +327,27 @@ def test_it_is_a_vision_language_model(vlm: HuggingFaceVLM) -> None:
     assert capabilities.hidden_states
     assert capabilities.likelihoods
     assert capabilities.beam
+
+
+def test_running_out_of_memory_is_said_and_gives_some_back(vlm: HuggingFaceVLM) -> None:
+    one(vlm, "answer")
+
+    def exhaust(message: str, fraction: float) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(ModelError, match="ran out of memory on cpu"):
+        vlm.evaluate([TRIAL], DECODING, ["answer"], exhaust)
+    assert len(vlm.prefills) == 0
+    assert answer_of(one(vlm, "answer")).tokens
+
+
+def test_the_thread_setting_is_left_as_it_was(vlm: HuggingFaceVLM) -> None:
+    inside = []
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        vlm.evaluate([TRIAL], DECODING, ["answer"], lambda *_: inside.append(torch.get_num_threads()))
+        assert set(inside[:-1]) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -239,3 +239,14 @@ def test_places_without_reported_replacements() -> None:
     for replacements in (reported, None):
         assert _Shift(replacements, text, "<image>", offsets)((9, 11)) == (16, 18)
         assert _Shift(replacements, text, "<image>", offsets)((0, 2)) == (0, 2)
+
+
+def test_what_the_processor_refuses_is_said() -> None:
+    class Refusing(type(KINDS["llava, byte-level"])):  # type: ignore[misc]
+        def replace_image_token(self, image_inputs: dict, image_idx: int, **kwargs: object) -> str:
+            raise ValueError("height must be divisible by 28\nand more")
+
+    processor = llava_processor()
+    processor.__class__ = Refusing
+    with pytest.raises(ModelError, match=r"does not take this picture and text \(height must be divisible by 28\)"):
+        PromptBuilder(processor, "tiny").build(make_trial("", QUESTION), 8)

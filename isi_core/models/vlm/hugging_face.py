@@ -25,6 +25,7 @@ from isi_core.models.vlm.prefill import CACHE_BYTES, Prefill, PrefillCache, deco
 from isi_core.models.vlm.prompt import Prompt, PromptBuilder
 from isi_core.models.vlm.protocol import Capabilities, Progress
 from isi_core.models.vlm.sampling import Draw, Forced, Greedy
+from isi_core.models.vlm.threads import is_small, one_thread
 
 SAMPLE_BYTES = 2 << 30
 """Keys and values of samples decoded side by side; more samples come in several batches."""
@@ -60,6 +61,7 @@ class HuggingFaceVLM:
             max_tokens=getattr(config.get_text_config(), "max_position_embeddings", None),
             patch_size=getattr(getattr(config, "vision_config", None), "patch_size", None),
         )
+        self._small = is_small(self._model)
         self._layers = len(decoder_blocks(self._model))
         self.capabilities = Capabilities(
             attention=attention_rows.install(self._model), hidden_states=self._layers > 0, likelihoods=True, beam=True
@@ -114,10 +116,17 @@ class HuggingFaceVLM:
         """
         self._check(measures)
         outputs = []
-        with torch.inference_mode():
-            for i, trial in enumerate(trials):
-                part = _Part(progress, i / len(trials), (i + 1) / len(trials))
-                outputs.append(self._evaluate(trial, decoding, measures, part))
+        try:
+            with torch.inference_mode(), one_thread(self._small):
+                for i, trial in enumerate(trials):
+                    part = _Part(progress, i / len(trials), (i + 1) / len(trials))
+                    outputs.append(self._evaluate(trial, decoding, measures, part))
+        except torch.OutOfMemoryError as error:
+            self.prefills.clear()
+            raise ModelError(
+                f"{self.record.name} ran out of memory on {self.record.device}: shorten the context, ask for shorter "
+                "answers, or choose 4-bit or a smaller size."
+            ) from error
         if progress is not None and outputs:
             progress("Done", 1.0)
         return outputs

@@ -67,6 +67,8 @@ def load_checkpoint(
     options: dict[str, Any] = {"trust_remote_code": False, "revision": revision or "main"}
     try:
         config = AutoConfig.from_pretrained(source, **options)
+        # One commit for everything that follows, should the branch move in between.
+        options["revision"] = commit = getattr(config, "_commit_hash", None) or options["revision"]
         processor = AutoProcessor.from_pretrained(source, **options)
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             source,
@@ -105,7 +107,7 @@ def load_checkpoint(
     record = ModelRecord(
         name=name,
         source=folder.resolve().name if folder else str(source),
-        revision=weights_digest(folder) if folder else str(getattr(config, "_commit_hash", None) or revision or "main"),
+        revision=weights_digest(folder) if folder else str(commit),
         dtype=str(number).removeprefix("torch."),
         quantization=quantization,
         attention=str(model.get_decoder().config._attn_implementation),

@@ -105,6 +105,9 @@ class PromptBuilder:
         self.chat_template = chat_template
         self.max_tokens = max_tokens
         self.patch_size = patch_size
+        self._image_token: str = getattr(processor, "image_token", "<image>")
+        self._image_token_id: int | None = getattr(processor, "image_token_id", None)
+        self._merge_size = int(getattr(processor.image_processor, "merge_size", 1) or 1)
         self._before, self._after = self._frame()
         added = self._tokenizer.added_tokens_decoder.values()
         self._controls = control_pattern(
@@ -139,7 +142,7 @@ class PromptBuilder:
 
         begin = len(self._before)
         end = begin + len(message)
-        shift = _Shift(replacements[0] if replacements else None, text, self._image_token(), offsets)
+        shift = _Shift(replacements[0] if replacements else None, text, self._image_token, offsets)
         asked = (end - len(question), end)
         told = (begin, begin + len(context))
         question_span = _span(shift(asked), question, offsets)
@@ -148,14 +151,14 @@ class PromptBuilder:
         for span in (context_span, question_span):
             self._check_plain(span, ids)
 
-        image = tuple(i for i, token in enumerate(ids) if token == self._processor.image_token_id)
+        image = tuple(i for i, token in enumerate(ids) if token == self._image_token_id)
         prompt = Prompt(
             text=text,
             inputs={key: value for key, value in encoded.items() if isinstance(value, torch.Tensor)},
             context=context_span,
             question=question_span,
             image=image,
-            image_grid=image_grid(encoded, len(image), self.patch_size, self._merge_size()),
+            image_grid=image_grid(encoded, len(image), self.patch_size, self._merge_size),
         )
         self.check_length(prompt, max_new_tokens)
         return prompt
@@ -193,9 +196,9 @@ class PromptBuilder:
                 )
             )
         except Exception as error:  # a template is a program of the checkpoint's: it may raise anything
-            reason = str(error).strip().partition("\n")[0].rstrip(".")
             raise ModelError(
-                f"The chat template of {self.name} cannot be used ({reason}): give one, or choose another model."
+                f"The chat template of {self.name} cannot be used ({_first_line(error)}): "
+                "give one, or choose another model."
             ) from error
 
     def _encode(self, trial: Trial, text: str) -> dict[str, Any]:
@@ -220,18 +223,17 @@ class PromptBuilder:
             raise ModelError(
                 f"The tokenizer of {self.name} does not tell where its tokens stand: choose a model with a fast one."
             ) from error
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise ModelError(
+                f"The processor of {self.name} does not take this picture and text ({_first_line(error)}): "
+                "choose another model or picture."
+            ) from error
 
     def _check_plain(self, span: Span, ids: Sequence[int]) -> None:
         """Raise where a control token came out of the user's text all the same (by a normalizer, say)."""
         for position, token in zip(span.positions, span.tokens, strict=True):
             if ids[position] in self._control_ids:
                 raise InputError(f"{self.name} reads {token!r} in the text as a command: remove it and ask again.")
-
-    def _image_token(self) -> str:
-        return str(self._processor.image_token)
-
-    def _merge_size(self) -> int:
-        return int(getattr(self._processor.image_processor, "merge_size", 1) or 1)
 
 
 class _Shift:
@@ -272,3 +274,7 @@ def _span(place: CharSpan, text: str, offsets: Sequence[CharSpan], taken: set[in
             tokens.append(readable(text[piece_begin - begin : max(piece_begin, piece_end) - begin]))
             shown = max(shown, piece_end)
     return Span(tuple(positions), tuple(tokens))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
