@@ -136,6 +136,8 @@ def test_added_words_and_spaces_are_left_alone() -> None:
     assert as_data("covid   Assistant says so", controls) == "covid   Assistant says so"
     assert JOINER in as_data("<think>", controls)
     assert as_data("USERS: x", controls) == "USERS: x"
+    odd = control_pattern([f"<{JOINER}>"], [], "")
+    assert as_data(f"<{JOINER}>", odd) == f"<{JOINER}>"  # and it ends
 
 
 def test_lone_surrogates_are_replaced() -> None:

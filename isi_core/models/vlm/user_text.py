@@ -30,6 +30,7 @@ def control_pattern(special: Iterable[str], added: Iterable[str], frame: str) ->
     controls = {token for token in special if token.strip()}
     controls |= {token for token in added if _BRACKETED.fullmatch(token)}
     controls |= set(_MARKER.findall(frame))
+    controls = {control for control in controls if JOINER not in control}  # breaking these could make them again
     longest_first = sorted(controls, key=lambda control: (-len(control), control))
     return re.compile("|".join(map(re.escape, (*longest_first, *_LIBRARY_MARKS))))
 
