@@ -1,0 +1,136 @@
+"""Put a trial to a model and take the measures that were asked for."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import time
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from isi_core.domain.decoding import Decoding
+from isi_core.domain.errors import InputError
+from isi_core.domain.evaluation import Evaluation, Measure
+from isi_core.domain.trial import Trial
+from isi_core.domain.uncertainty import UncertaintySettings
+from isi_core.measures import semantic_entropy
+from isi_core.measures.attribution import attribute
+from isi_core.models.entailment.protocol import EntailmentModel
+from isi_core.models.vlm.protocol import Progress, VisionLanguageModel
+
+Wanted = Literal["answer", "uncertainty", "attention"]
+WANTED: tuple[Wanted, ...] = ("answer", "uncertainty", "attention")
+_LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "pillow")
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that shape an answer."""
+    return {name: importlib.metadata.version(name) for name in _LIBRARIES}
+
+
+def _part(progress: Progress | None, start: float, end: float) -> Progress | None:
+    """The progress of one part, scaled into the whole."""
+    if progress is None:
+        return None
+    return lambda message, fraction: progress(message, start + (end - start) * fraction)
+
+
+def evaluate(
+    trial: Trial,
+    vlm: VisionLanguageModel,
+    decoding: Decoding,
+    wanted: Collection[Wanted] = frozenset[Wanted](("answer",)),
+    entailment: EntailmentModel | None = None,
+    settings: UncertaintySettings | None = None,
+    progress: Progress | None = None,
+    previous: Evaluation | None = None,
+) -> Evaluation:
+    """The trial's evaluation with `wanted` measured.
+
+    Parameters
+    ----------
+    entailment : needed for `uncertainty`.
+    previous : an evaluation whose measures are kept when it is of the same trial, model and
+        decoding, so that one click adds to another.
+
+    Raises
+    ------
+    InputError : uncertainty without an entailment model, or an unknown measure.
+    """
+    unknown = set(wanted) - set(WANTED)
+    if unknown:
+        raise InputError(f"Unknown measure {', '.join(sorted(unknown))}: choose from {', '.join(WANTED)}.")
+    if "uncertainty" in wanted and entailment is None:
+        raise InputError("Uncertainty needs an entailment model: choose one.")
+    started = time.monotonic()
+    asked: set[Measure] = {"answer"}
+    if "uncertainty" in wanted:
+        asked.add("samples")
+    if "attention" in wanted:
+        asked.add("attention")
+    share = 0.8 if "uncertainty" in wanted else 1.0
+    (output,) = vlm.evaluate([trial], decoding, asked, _part(progress, 0.0, share))
+    seconds = {"model": time.monotonic() - started}
+
+    uncertainty = attribution = None
+    if output.samples is not None and entailment is not None:
+        before = time.monotonic()
+        uncertainty = semantic_entropy.measure(
+            output.samples,
+            trial.question,
+            entailment,
+            settings or UncertaintySettings(),
+            _part(progress, share, 1.0),
+        )
+        seconds["entailment"] = time.monotonic() - before
+    # An answer without a token (the end came first) has attended to nothing that could be attributed.
+    if output.attention is not None and output.answer is not None and len(output.attention.sums):
+        attribution = attribute(output.attention, output.answer.tokens)
+
+    made = Evaluation(
+        trial=trial,
+        model=vlm.record,
+        decoding=decoding,
+        prompt=output.prompt,
+        answer=output.answer,
+        uncertainty=uncertainty,
+        attribution=attribution,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=seconds,
+        versions=library_versions(),
+    )
+    same = previous is not None and (previous.trial.digest, previous.model, previous.decoding) == (
+        trial.digest,
+        made.model,
+        decoding,
+    )
+    if previous is None or not same:
+        return made
+    return replace(
+        made,
+        uncertainty=made.uncertainty or previous.uncertainty,
+        attribution=made.attribution or previous.attribution,
+        seconds={**previous.seconds, **seconds},
+    )
+
+
+def evaluation_summary(evaluation: Evaluation) -> dict[str, Any]:
+    """The numbers of an evaluation under the command line's JSON keys; None for what was not measured."""
+    answer, uncertainty, attribution = evaluation.answer, evaluation.uncertainty, evaluation.attribution
+    predictive = uncertainty.predictive_entropy if uncertainty else None
+    return {
+        "answer": answer.text if answer else None,
+        "verdict": answer.verdict if answer else None,
+        "truth": evaluation.trial.truth_word,
+        "semantic_entropy": uncertainty.semantic_entropy if uncertainty else None,
+        "predictive_entropy": predictive if predictive is not None and math.isfinite(predictive) else None,
+        "n_clusters": uncertainty.n_clusters if uncertainty else None,
+        "clusters": uncertainty.clusters_json() if uncertainty else None,
+        "attention": dict(attribution.relative) if attribution else None,
+        "attention_absolute": dict(attribution.absolute) if attribution else None,
+        "model": evaluation.model.to_json(),
+        "decoding": evaluation.decoding.to_json(),
+        "digest": evaluation.trial.digest,
+    }
