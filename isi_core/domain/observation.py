@@ -14,7 +14,8 @@ class Observation:
 
     Attributes
     ----------
-    id : the picture's file stem, or its whole name where a stem occurs twice.
+    id : the picture's file stem, or its whole name where a stem occurs twice, with `#row`
+        behind it where the picture itself does.
     row : 1-based row number in the dataset.
     image : the natural picture.
     annotated : the same picture with helpful labels, or None where there is none.

@@ -62,12 +62,22 @@ def _preset_context(dataset: Dataset, observation: Observation, preset: ContextP
     return text
 
 
-def build_trial(dataset: Dataset, observation: Observation, interventions: Sequence[Intervention] = ()) -> Trial:
+def build_trial(
+    dataset: Dataset,
+    observation: Observation,
+    interventions: Sequence[Intervention] = (),
+    picture: Image.Image | None = None,
+) -> Trial:
     """What the model is shown: presets choose the inputs, the rest changes them, in order.
 
     The last preset of a kind wins and stands before every drawing, wherever it occurs in the
     list, so that a drawing survives a change of picture. The truth stays the observation's own
     under any picture and context; it is unknown once the question is another one's or edited.
+
+    Parameters
+    ----------
+    picture : an RGB picture that stands in for the observation's own, such as an uploaded one; the
+        trial's image is then of the kind `uploaded`, unless a preset chooses annotated or random.
 
     Raises
     ------
@@ -93,13 +103,19 @@ def build_trial(dataset: Dataset, observation: Observation, interventions: Seque
                 raise InputError(f"The {change.field} is too long: at most {MAX_TEXT:,} characters fit.")
             if change.field == "context":
                 context, context_kind = change.text, "edited"
-            elif change.text.strip() != observation.question.strip():
+            elif change.text.strip() == observation.question.strip():
+                question, question_kind, truth = observation.question, "original", observation.truth
+            else:
                 question, question_kind, truth = change.text, "edited", None
         elif isinstance(change, get_args(PictureIntervention)):
             drawings.append(change)
     if not question.strip():
         raise InputError("The question is empty: type one, or reset it to the observation's own.")
-    image = _preset_image(dataset, observation, image_preset)
+    image_kind: str = image_preset.kind
+    if picture is not None and image_kind == "natural":
+        image, image_kind = picture, "uploaded"
+    else:
+        image = _preset_image(dataset, observation, image_preset)
     for drawing in drawings:
         image = apply(image, drawing)
     return Trial(
@@ -109,7 +125,7 @@ def build_trial(dataset: Dataset, observation: Observation, interventions: Seque
         question=question,
         truth=truth,
         interventions=tuple(interventions),
-        image_kind=image_preset.kind,
+        image_kind=image_kind,
         context_kind=context_kind,
         question_kind=question_kind,
     )

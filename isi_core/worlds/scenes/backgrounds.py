@@ -46,7 +46,7 @@ def _meadow(draw: ImageDraw.ImageDraw) -> None:
 
 def _beach(draw: ImageDraw.ImageDraw) -> None:
     _gradient(draw, (216, 236, 250), (236, 246, 252), 0, 0.42)
-    _gradient(draw, (190, 222, 238), (208, 234, 242), 0.42, 0.66)
+    _gradient(draw, (190, 222, 238), (208, 234, 242), 0.42, 0.70)
     for y in (0.48, 0.54, 0.6):
         draw.line([(0, y * _MASTER), (_MASTER, y * _MASTER)], fill=(214, 236, 245), width=5)
     _waves(draw, 0.65, 0.012, 2.0, 0.2, (250, 250, 246))

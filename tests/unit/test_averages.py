@@ -1,0 +1,221 @@
+"""Averages over a dataset, by real classes with random weights, and files of them that are hostile."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from isi_core.datasets.isi_folder import load_isi_folder
+from isi_core.datasets.scene_dataset import write_scene_dataset
+from isi_core.domain.decoding import Decoding
+from isi_core.domain.errors import Cancelled, InputError
+from isi_core.domain.observation import Dataset
+from isi_core.models.entailment.hugging_face import HuggingFaceEntailment
+from isi_core.models.vlm.hugging_face import HuggingFaceVLM
+from isi_core.studies import averages as files
+from isi_core.studies.averages import (
+    MEASURES,
+    Averages,
+    FamilyAverage,
+    averages_path,
+    load_averages,
+    preset_key,
+    read_averages,
+    save_averages,
+)
+from isi_core.studies.averaging import (
+    Outcome,
+    averages_table,
+    family_averages,
+    measure_averages,
+    measure_values,
+    preset_average,
+)
+from isi_core.studies.trials import build_trial, preset_grid
+from isi_core.studies.vqa import evaluate
+from isi_core.training import nli
+from tests.checkpoints import save_llava
+
+DECODING = Decoding(n_samples=3, max_new_tokens=5, seed=2)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Dataset:
+    folder = tmp_path_factory.mktemp("data") / "three"
+    write_scene_dataset(3, 1, folder)
+    return load_isi_folder(folder)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> tuple[HuggingFaceVLM, HuggingFaceEntailment]:
+    folder = tmp_path_factory.mktemp("models")
+    save_llava(folder / "llava")
+    state = folder / "nli.pt"
+    nli.train(state, steps=1, minutes=1, batch=2, seed=0, report_every=100)
+    nli.save_model(state, folder / "nli")
+    return HuggingFaceVLM.load(folder / "llava", "llava"), HuggingFaceEntailment.load(folder / "nli", name="nli")
+
+
+@pytest.fixture(scope="module")
+def averages(dataset, models) -> Averages:
+    return measure_averages(dataset, *models, DECODING)
+
+
+def test_every_preset_holds_what_each_of_its_trials_gives(dataset, models, averages):
+    grid = {f"{image}/{context}": changes for image, context, changes in preset_grid()}
+    assert list(averages.presets) == list(grid)
+    verdicts = {}
+    for key in ("natural/none", "random/contradictory"):
+        trials = [build_trial(dataset, o, grid[key]) for o in dataset.observations]
+        assert {preset_key(t) for t in trials} == {key}
+        found = [evaluate(t, models[0], DECODING, {"uncertainty", "attention"}, models[1]) for t in trials]
+        preset = averages.presets[key]
+        said = verdicts[key] = [e.answer.verdict for e in found]
+        assert preset.n == 3
+        assert preset.accuracy == np.mean([v == t.truth_word for v, t in zip(said, trials, strict=True)])
+        assert preset.yes_rate == said.count("yes") / 3
+        assert preset.unclear_rate == said.count("unclear") / 3
+        for name in MEASURES:
+            values = [measure_values(e)[name] for e in found if name in measure_values(e)]
+            assert values, name
+            assert list(preset.measures[name].values) == values
+            assert preset.measures[name].mean == pytest.approx(np.mean(values))
+        assert np.ptp(preset.measures["predictive_entropy"].values) > 0
+    changed = [a != b for a, b in zip(*verdicts.values(), strict=True)]
+    assert averages.presets["random/contradictory"].changed_rate == np.mean(changed)
+    assert averages.presets["natural/none"].changed_rate == 0
+    assert (averages.dataset, averages.model["name"], averages.entailment["name"]) == ("three", "llava", "nli")
+    assert averages.decoding == DECODING.to_json()
+
+
+def test_a_values_rank_is_its_place_among_the_datasets(averages):
+    values = sorted(averages.presets["natural/none"].measures["predictive_entropy"].values)
+    assert averages.rank("natural/none", "predictive_entropy", values[1]) == pytest.approx(50)
+    assert averages.rank("natural/none", "predictive_entropy", values[-1] + 1) == 100
+    assert averages.rank("natural/none", "predictive_entropy", math.nan) is None
+    assert averages.rank("uploaded/edited", "predictive_entropy", 1.0) is None
+    assert averages.rank("natural/none", "beauty", 1.0) is None
+
+
+def test_verdicts_are_counted_as_they_should():
+    def outcomes(*cases: tuple[str, bool | None, str]) -> list[Outcome]:
+        return [Outcome(row, family, truth, said, {}) for row, (said, truth, family) in enumerate(cases, start=1)]
+
+    before = outcomes(("yes", True, "a"), ("yes", False, "a"), ("unclear", True, "b"), ("no", None, "b"))
+    after = outcomes(("no", True, "a"), ("no", False, "a"), ("yes", True, "b"), ("no", None, "c"))
+    one, two = preset_average(before, before), preset_average(after, before)
+    assert (one.n, one.accuracy, one.yes_rate, one.unclear_rate, one.changed_rate) == (4, 1 / 3, 0.5, 0.25, 0)
+    assert (two.n, two.accuracy, two.yes_rate, two.unclear_rate, two.changed_rate) == (4, 2 / 3, 0.25, 0, 0.75)
+    assert preset_average(after, before[:1]).changed_rate == 1
+    assert preset_average(after).changed_rate is None
+    assert preset_average(after[3:]).accuracy is None
+    assert family_averages(before) == {"a": FamilyAverage(2, 0.5), "b": FamilyAverage(1, 0)}
+    assert family_averages(outcomes(("yes", True, ""))) == {}
+    assert not outcomes(("unclear", False, ""))[0].right
+
+
+def test_families_come_from_the_natural_picture_without_context(dataset, models):
+    rows = tuple(replace(o, family="a|b" if o.row < 3 else "c") for o in dataset.observations)
+    keys = ["natural/none", "random/none"]
+    found = measure_averages(Dataset("made", None, rows), *models, DECODING, presets=keys)
+    assert {name: f.n for name, f in found.families.items()} == {"a|b": 2, "c": 1}
+    assert "| a\\|b | 2 |" in averages_table(found)
+    without = measure_averages(Dataset("made", None, rows), *models, DECODING, presets=keys[1:])
+    assert without.families == {} and without.presets["random/none"].changed_rate is None
+
+
+def test_an_observation_that_lacks_a_preset_is_left_out_of_it_alone(dataset, models):
+    rows = (replace(dataset.observations[0], annotated=None), replace(dataset.observations[1], complementary=""))
+    keys = ["natural/none", "annotated/complementary", "natural/complementary"]
+    found = measure_averages(Dataset("made", None, rows), *models, DECODING, presets=keys)
+    assert {key: p.n for key, p in found.presets.items()} == {"natural/none": 2, "natural/complementary": 1}
+    with pytest.raises(InputError, match="natural/sideways"):
+        measure_averages(dataset, *models, DECODING, presets=["natural/sideways"])
+    with pytest.raises(InputError, match="Nothing in empty"):
+        measure_averages(Dataset("empty", None, ()), *models, DECODING)
+
+
+def test_progress_moves_on_and_can_stop_the_work(dataset, models):
+    told = []
+    measure_averages(dataset, *models, DECODING, lambda *step: told.append(step), ["natural/none"])
+    fractions = [fraction for _, fraction in told]
+    assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] == 1
+
+    def stop(message: str, fraction: float) -> None:
+        if fraction > 0.5:
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        measure_averages(dataset, *models, DECODING, stop, ["natural/none"])
+
+
+def test_a_file_gives_the_averages_back_for_their_own_model_and_dataset(averages, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "AVERAGES_FOLDER", tmp_path)
+    assert load_averages("llava", "three") is None
+    save_averages(averages, averages_path("llava"))
+    assert load_averages("llava", "three") == averages
+    assert load_averages("llava", "four") is None
+    assert averages_path("llava!") == tmp_path / "llava.json" and load_averages("llava!", "three") is None
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "..", "", "a/b", "x" * 5000, "\0", "..\\..\\c"])
+def test_no_models_name_leads_out_of_the_folder(name):
+    assert averages_path(name).parent == files.AVERAGES_FOLDER
+    assert load_averages(name, "three") is None
+
+
+def test_the_table_shows_the_means(averages):
+    table = averages_table(averages).splitlines()
+    assert len(table) == 2 + 12 + 3 + len(averages.families)
+    row = next(line for line in table if line.startswith("| annotated | contradictory |"))
+    preset = averages.presets["annotated/contradictory"]
+    expected = [preset.accuracy, preset.changed_rate, preset.measures["semantic_entropy"].mean]
+    assert row.split(" | ")[2:6] == ["3", *(f"{v:.2f}" for v in expected)]
+
+
+def _changed(data: dict, *path, value) -> dict:
+    copy = json.loads(json.dumps(data))
+    inner = copy
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return copy
+
+
+HOSTILE = {
+    "format": (("format",), 99),
+    "preset name": (("presets",), {"<b>": {}}),
+    "presets": (("presets",), []),
+    "share": (("presets", "natural/none", "accuracy"), 1.5),
+    "text for a number": (("presets", "natural/none", "measures", "n_clusters", "mean"), "<script>"),
+    "NaN": (("presets", "natural/none", "measures", "n_clusters", "values"), [math.nan]),
+    "infinity": (("presets", "natural/none", "measures", "n_clusters", "values"), [math.inf]),
+    "huge": (("presets", "natural/none", "measures", "n_clusters", "values"), [10**400]),
+    "more values than observations": (("presets", "natural/none", "measures", "n_clusters", "values"), [1.0] * 4),
+    "measure": (("presets", "natural/none", "measures"), {}),
+    "count": (("presets", "natural/none", "n"), True),
+    "model": (("model",), {"name": "x"}),
+    "model's name": (("model", "name"), ["x"]),
+    "decoding": (("decoding", "temperature"), "hot"),
+    "family": (("families",), {"x" * 2000: {"n": 1, "accuracy": 1.0}}),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_file_that_holds_anything_else_is_refused(averages, tmp_path, case):
+    path, value = HOSTILE[case]
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps(averages.to_json()))
+    assert read_averages(file) == averages
+    file.write_text(json.dumps(_changed(averages.to_json(), *path, value=value)))
+    with pytest.raises(InputError, match="averages"):
+        read_averages(file)
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xff", b"[]", b"{}", b"null", b"[" * 100_000], ids=lambda raw: repr(raw[:9]))
+def test_a_file_that_is_no_json_object_is_refused(tmp_path, raw):
+    (tmp_path / "a.json").write_bytes(raw)
+    with pytest.raises(InputError, match=r"\.$"):
+        read_averages(tmp_path / "a.json")
