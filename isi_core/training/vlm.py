@@ -15,6 +15,7 @@ import argparse
 import math
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -23,7 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import LlavaForConditionalGeneration
+from transformers import AttentionInterface, LlavaForConditionalGeneration
 
 from isi_core.training.vlm_data import (
     Batch,
@@ -36,10 +37,20 @@ from isi_core.training.vlm_data import (
     pixel_values,
 )
 from isi_core.training.vlm_model import GRID, HIDDEN, IMAGE_TOKENS, build_model, build_processor, build_tokenizer
-from isi_core.worlds.scenes.graph import COLOURS, COLUMNS, KINDS, ROWS, SIZES, draw_held_out_scene, draw_training_scene
+from isi_core.worlds.scenes.graph import (
+    COLOURS,
+    COLUMNS,
+    KINDS,
+    ROWS,
+    SIZES,
+    Scene,
+    draw_held_out_scene,
+    draw_training_scene,
+)
 from isi_core.worlds.scenes.questions import FAMILIES
 
 MODEL_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "models" / "tiny-llava"
+ALIGNMENT_WEIGHT = 0.1
 VALIDATION_SEED = "tiny-llava validation"
 
 
@@ -58,6 +69,24 @@ STAGES = {
     "words": Stage(steps=9000, batch=24, learning_rate=1e-3, mix=Mix(yes_no=6, open=2)),
     "contexts": Stage(steps=5000, batch=24, learning_rate=5e-4, mix=Mix(yes_no=7, open=1, context=0.35, disturbed=0.2)),
 }
+
+
+def _explicit_attention(
+    _module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor,
+    scaling: float,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention by matrix products: on a CPU, the fused kernel's backward pass takes twice their time."""
+    bias = torch.zeros(attention_mask.shape, dtype=query.dtype).masked_fill_(~attention_mask, -30_000.0)
+    scores = torch.matmul(query * scaling, key.transpose(2, 3)) + bias
+    return torch.matmul(torch.softmax(scores, -1, dtype=scores.dtype), value).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register("explicit_training", _explicit_attention)
 
 
 class AlignmentHead(nn.Module):
@@ -107,10 +136,24 @@ def _image_features(model: LlavaForConditionalGeneration, pixels: torch.Tensor) 
     return torch.stack(list(features)).view(pixels.shape[0], IMAGE_TOKENS, -1)
 
 
-def _language_loss(model: LlavaForConditionalGeneration, batch: Batch, first_image: int) -> torch.Tensor:
+def _optimizers(modules: list[nn.Module], learning_rate: float) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al., 2024) for the matrices inside the blocks, AdamW for embeddings, norms and the rest."""
+    matrices, rest = [], []
+    for module in modules:
+        for name, parameter in module.named_parameters():
+            inside = parameter.ndim == 2 and "embed" not in name and "nothing" not in name
+            (matrices if inside else rest).append(parameter)
+    return [
+        torch.optim.Muon(matrices, lr=2 * learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01),
+    ]
+
+
+def _language_loss(
+    model: LlavaForConditionalGeneration, batch: Batch, images: torch.Tensor, first_image: int
+) -> torch.Tensor:
     """Weighted cross entropy of the answer tokens, the mean over a unit of weight."""
     embeddings = model.get_input_embeddings()(batch.tokens)
-    images = _image_features(model, batch.pixels)
     embeddings = torch.cat([embeddings[:, :first_image], images, embeddings[:, first_image + IMAGE_TOKENS :]], dim=1)
     hidden = model.model.language_model(
         inputs_embeds=embeddings, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False
@@ -172,15 +215,15 @@ def _table(values: dict[str, float]) -> str:
 class Trainer:
     """Model, optimizer and position in the curriculum, saved to and resumed from one folder."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.seed = folder, seed
+    def __init__(self, folder: Path, seed: int, half: bool = False) -> None:
+        self.folder, self.seed, self.half = folder, seed, half
         torch.manual_seed(seed)
         self.tokenizer = build_tokenizer()
         self.encoder = TurnEncoder(self.tokenizer)
         self.model = build_model(self.tokenizer)
         self.head = AlignmentHead(self.encoder, HIDDEN)
         self.done: dict[str, int] = dict.fromkeys(STAGES, 0)
-        self.optimizer_state: dict[str, Any] | None = None
+        self.optimizer_states: list[dict[str, Any]] | None = None
         self.optimizer_stage = ""
         if (folder / "checkpoint.pt").exists():
             self._load()
@@ -190,15 +233,15 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.head.load_state_dict(state["head"])
         self.done.update(state["done"])
-        self.optimizer_state, self.optimizer_stage = state["optimizer"], state["stage"]
+        self.optimizer_states, self.optimizer_stage = state["optimizers"], state["stage"]
 
-    def checkpoint(self, stage: str, optimizer: torch.optim.Optimizer) -> None:
+    def checkpoint(self, stage: str, optimizers: list[torch.optim.Optimizer]) -> None:
         """Write everything needed to go on, atomically."""
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {
             "model": self.model.state_dict(),
             "head": self.head.state_dict(),
-            "optimizer": optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
             "stage": stage,
             "done": self.done,
         }
@@ -208,53 +251,71 @@ class Trainer:
     def _loss(self, stage: Stage, rng: Random) -> torch.Tensor:
         if stage.mix is not None:
             batch = make_batch(rng, self.encoder, stage.batch, stage.mix)
-            return _language_loss(self.model, batch, len(self.encoder.prefix) - IMAGE_TOKENS)
+            images = _image_features(self.model, batch.pixels)
+            said = _language_loss(self.model, batch, images, len(self.encoder.prefix) - IMAGE_TOKENS)
+            # What was aligned stays aligned while the language model learns to use it.
+            return said + ALIGNMENT_WEIGHT * self._alignment(images, batch.scenes)
         scenes = [draw_training_scene(rng) for _ in range(stage.batch)]
         pixels = pixel_values([draw_picture(rng, scene, 0.15) for scene in scenes])
-        scores = self.head(_image_features(self.model, pixels), self.model.get_input_embeddings().weight)
+        return self._alignment(_image_features(self.model, pixels), scenes)
+
+    def _alignment(self, images: torch.Tensor, scenes: Sequence[Scene]) -> torch.Tensor:
+        scores = self.head(images, self.model.get_input_embeddings().weight)
         return self.head.loss(scores, dense_targets(scenes))
+
+    def _begin_training(self) -> None:
+        self.model.train()
+        self.model.set_attn_implementation({"text_config": "explicit_training"})
 
     def _report(self, name: str) -> str:
         self.model.eval()
+        self.model.set_attn_implementation({"text_config": "sdpa"})
         stage = STAGES[name]
         values = (
             validate_alignment(self.model, self.head)
             if stage.mix is None
             else validate_verdicts(self.model, self.encoder)
         )
-        self.model.train()
+        self._begin_training()
         return _table(values)
 
     def run(self, name: str, minutes: float, report_every: int) -> None:
         """Go on with a stage until it is finished or the time is up."""
         stage = STAGES[name]
         parameters = [*self.model.parameters(), *self.head.parameters()]
-        optimizer = torch.optim.AdamW(parameters, lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-        if self.optimizer_stage == name and self.optimizer_state is not None:
-            optimizer.load_state_dict(self.optimizer_state)
+        optimizers = _optimizers([self.model, self.head], stage.learning_rate)
+        if self.optimizer_stage == name and self.optimizer_states is not None:
+            for optimizer, state in zip(optimizers, self.optimizer_states, strict=True):
+                optimizer.load_state_dict(state)
+        peaks = [optimizer.defaults["lr"] for optimizer in optimizers]
         start, deadline, average = time.monotonic(), time.monotonic() + 60 * minutes, math.nan
-        self.model.train()
+        self._begin_training()
         first = self.done[name]
         while self.done[name] < stage.steps and time.monotonic() < deadline:
             step = self.done[name]
             warm, along = min(1.0, (step + 1) / 150), step / stage.steps
-            for group in optimizer.param_groups:
-                group["lr"] = stage.learning_rate * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * along)))
+            pace = warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * along)))
+            for optimizer, peak in zip(optimizers, peaks, strict=True):
+                for group in optimizer.param_groups:
+                    group["lr"] = peak * pace
             # Seeding each step on its own makes a resumed run draw what an unbroken one would have drawn.
-            loss = self._loss(stage, Random(f"{self.seed} {name} {step}"))
-            optimizer.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+                loss = self._loss(stage, Random(f"{self.seed} {name} {step}"))
+            for optimizer in optimizers:
+                optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
             self.done[name] = step + 1
             average = loss.item() if math.isnan(average) else 0.98 * average + 0.02 * loss.item()
             if self.done[name] % 50 == 0:
-                pace = (time.monotonic() - start) / (self.done[name] - first)
-                print(f"{name} {self.done[name]}/{stage.steps}  loss {average:.3f}  {pace:.2f} s/step", flush=True)
+                seconds = (time.monotonic() - start) / (self.done[name] - first)
+                print(f"{name} {self.done[name]}/{stage.steps}  loss {average:.3f}  {seconds:.2f} s/step", flush=True)
             if self.done[name] % report_every == 0:
-                self.checkpoint(name, optimizer)
+                self.checkpoint(name, optimizers)
                 print(f"  validation  {self._report(name)}", flush=True)
-        self.checkpoint(name, optimizer)
+        self.checkpoint(name, optimizers)
         state = "finished" if self.done[name] >= stage.steps else "stopped, resume with the same command"
         print(f"{name} {self.done[name]}/{stage.steps} {state}  validation  {self._report(name)}", flush=True)
 
@@ -275,11 +336,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=45.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--bfloat16", action="store_true", help="compute in bfloat16: fast where the CPU has AMX")
     parser.add_argument("--report-every", type=int, default=500, help="steps between validations")
     parser.add_argument("--out", type=Path, default=MODEL_FOLDER)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    trainer = Trainer(arguments.checkpoint, arguments.seed)
+    trainer = Trainer(arguments.checkpoint, arguments.seed, arguments.bfloat16)
     if arguments.stage == "save":
         trainer.save(arguments.out)
     else:

@@ -7,6 +7,7 @@ that every turn is trained exactly as it is asked: alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
@@ -56,6 +57,7 @@ class Batch:
     positions: torch.Tensor
     mask: torch.Tensor
     weights: torch.Tensor
+    scenes: tuple[Scene, ...]
 
 
 def pixel_values(pictures: list[Image.Image]) -> torch.Tensor:
@@ -86,7 +88,7 @@ def draw_picture(rng: Random, scene: Scene, disturbed: float = 0.0) -> Image.Ima
     return _disturb(rng, scene) if rng.random() < disturbed else render_scene(scene, _DRAWN_SIZE)
 
 
-def dense_targets(scenes: list[Scene]) -> torch.Tensor:
+def dense_targets(scenes: Sequence[Scene]) -> torch.Tensor:
     """(n, patches, 3) kind, colour and size of the object whose centre lies in the patch; the
     number of classes where there is none."""
     result = torch.empty(len(scenes), IMAGE_TOKENS, 3, dtype=torch.long)
@@ -177,4 +179,4 @@ def make_batch(rng: Random, encoder: TurnEncoder, size: int, mix: Mix) -> Batch:
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     same = segments[:, :, None] == segments[:, None, :]
     mask = (causal & (same | (segments[:, None, :] == 0)))[:, None]
-    return Batch(pixel_values(pictures), tokens, positions, mask, weights)
+    return Batch(pixel_values(pictures), tokens, positions, mask, weights, tuple(scenes))
