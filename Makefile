@@ -4,7 +4,7 @@ BIN := .venv/bin
 export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: app test lint clean
+.PHONY: app test lint chromium clean
 
 .venv/app: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -16,13 +16,22 @@ export TOKENIZERS_PARALLELISM := false
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
 	touch .venv/app $@
 
+app: .venv/app
+	@echo "ISI Studio: look at http://localhost:8501 (stop with Ctrl+C)"
+	$(BIN)/streamlit run Home.py
+
+# Headless Chromium for the browser tests: Debian's package where it is missing and can be installed.
+chromium:
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null; } \
+		|| echo "Chromium is missing and could not be installed: the browser tests will fail."
+
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: .venv/dev
+test: .venv/dev chromium
 	$(BIN)/python -m pytest
 
 clean:

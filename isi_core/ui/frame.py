@@ -1,0 +1,88 @@
+"""What every page has in common: its heading, its style sheet, its provenance line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from isi_core.domain.evaluation import Evaluation
+from isi_core.reports import wording
+from isi_core.reports.charts import Figure, figure_png, figure_svg
+from isi_core.ui.wording import as_written
+
+ROOT = Path(__file__).resolve().parents[2]
+ASSETS = ROOT / "assets"
+_FRAMED = "studio_frame"
+
+
+def pages(home: Callable[[], None]) -> list[Any]:
+    """Every page in the order of the menu; `home` draws the landing page."""
+    return [
+        st.Page(home, title="Home", icon=":material/home:", default=True, url_path="home"),
+        st.Page(ROOT / "pages/1_VQA_Interventions.py", title="VQA Interventions", icon=":material/experiment:"),
+    ]
+
+
+def around(home: Callable[[], None]) -> Any:
+    """The frame around every page: logo, menu, wide layout; returns the page to run."""
+    st.session_state[_FRAMED] = True
+    st.set_page_config(page_title="ISI Studio", page_icon=str(ASSETS / "icon.svg"), layout="wide")
+    st.logo(str(ASSETS / "logo.svg"), icon_image=str(ASSETS / "logo.svg"), size="large")
+    return st.navigation(pages(home), position="top")
+
+
+def ensure() -> None:
+    """Every page's first line: have it run inside the frame.
+
+    A server whose very first visitor follows a link to a page runs the page by itself, since it has
+    not yet heard of the frame; telling it once is enough.
+    """
+    if not st.session_state.get(_FRAMED):
+        from isi_core.ui import home
+
+        around(home.show)
+        st.rerun()
+
+
+def heading(title: str, question: str) -> None:
+    """A page's title and the one line that says what question it answers."""
+    st.html(ASSETS / "studio.css")
+    st.title(title, anchor=False)
+    st.caption(question)
+
+
+def provenance(evaluation: Evaluation) -> None:
+    """The line that says exactly where a result comes from."""
+    st.caption(as_written(wording.provenance(evaluation)))
+
+
+def verdict_badge(evaluation: Evaluation) -> None:
+    """Right, wrong or unclear, as a word and a sign beside the colour."""
+    judged = wording.judgement(evaluation)
+    colours: dict[str, Any] = {"right": "green", "wrong": "orange"}
+    icons = {"right": ":material/check_circle:", "wrong": ":material/cancel:", "unclear": ":material/help:"}
+    icon = icons.get(judged.word, ":material/remove:")
+    st.badge(judged.word, icon=icon, color=colours.get(judged.word, "gray"))
+
+
+def figure(made: Figure, key: str) -> None:
+    """A chart, how to read it, and its downloads."""
+    st.altair_chart(made.chart, width="stretch", key=f"chart_{key}")
+    st.caption(as_written(made.reading))
+    with st.container(horizontal=True, gap="small"):
+        for kind, render, mime in (("PNG", figure_png, "image/png"), ("SVG", figure_svg, "image/svg+xml")):
+            st.download_button(
+                kind,
+                # Drawn only when it is asked for: a click on a page must not pay for pictures nobody takes.
+                data=partial(render, made),
+                file_name=f"{made.name}.{kind.lower()}",
+                mime=mime,
+                key=f"{kind}_{key}",
+                icon=":material/download:",
+                type="tertiary",
+                on_click="ignore",
+            )

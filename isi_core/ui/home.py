@@ -1,0 +1,124 @@
+"""The landing page: what this is, three investigations in one click, what is ready, what was done last."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from functools import partial
+
+import streamlit as st
+
+from isi_core.datasets.built_in import BUILT_IN
+from isi_core.datasets.pictures import open_picture
+from isi_core.domain.errors import StudioError
+from isi_core.domain.interventions import ContextPreset, ImagePreset
+from isi_core.models import catalogue
+from isi_core.reports.figures import thumbnail
+from isi_core.reports.wording import number
+from isi_core.studies.draft import Draft
+from isi_core.ui import frame, resources
+from isi_core.ui.vqa import desk as desks
+from isi_core.ui.vqa.work import EVERYTHING
+from isi_core.ui.wording import as_written
+
+PAGE = "pages/1_VQA_Interventions.py"
+_STORY = (
+    ("Annotated", "Help drawn into the picture: does the answer get surer?", "annotated", "none"),
+    ("Complementary", "A sentence that nudges towards the truth.", "natural", "complementary"),
+    ("Contradictory", "A sentence that nudges away from it: words or eyes?", "natural", "contradictory"),
+)
+
+
+def _open(observation: str, image: str, context: str) -> None:
+    draft = replace(
+        Draft(observation),
+        image=ImagePreset(image),  # type: ignore[arg-type]
+        context=ContextPreset(context),  # type: ignore[arg-type]
+    )
+    desks.begin(observation, draft, EVERYTHING)
+    st.session_state["home_go"] = True
+
+
+def _presets() -> None:
+    dataset = resources.dataset(BUILT_IN)
+    example = next((o for o in dataset.observations if o.annotated and o.complementary and o.contradictory), None)
+    if example is None:
+        st.warning("The built-in dataset has no complete observation: run `make data` or import a dataset.")
+        return
+    st.subheader("Start with one click", anchor=False)
+    st.caption(
+        f"One picture, one question: “{example.question}” (truth: {example.truth_word}). What changes its answer?"
+    )
+    for column, (title, text, image, context) in zip(st.columns(3), _STORY, strict=True):
+        with column, st.container(border=True):
+            path = example.annotated if image == "annotated" else example.image
+            if path is not None:
+                st.image(thumbnail(open_picture(path), 420), width="stretch")
+            st.markdown(f"**{title}**")
+            words = {"complementary": example.complementary, "contradictory": example.contradictory}.get(context, "")
+            st.caption(text + (f" “{as_written(words)}”" if words else ""))
+            st.button(
+                "Run",
+                key=f"home_{title.lower()}",
+                icon=":material/play_arrow:",
+                type="primary" if title == "Annotated" else "secondary",
+                on_click=partial(_open, example.id, image, context),
+                width="stretch",
+            )
+
+
+def _status() -> None:
+    st.subheader("Models and machine", anchor=False)
+    shelf = resources.shelf()
+    resident: dict[str, str] = {s.name: s.state for s in shelf.status()}
+    for name in (catalogue.DEFAULT_VLM, catalogue.DEFAULT_ENTAILMENT):
+        try:
+            row = (catalogue.find_vlm if name == catalogue.DEFAULT_VLM else catalogue.find_entailment)(name)
+            state = resident.get(name) or ("built in" if row.embedded else "to download")
+        except StudioError as error:
+            state = str(error)
+        st.markdown(f":material/check_circle: **{name}** · {as_written(state)}")
+    st.caption(
+        "The built-in models know only the world of the built-in pictogram scenes. Real models (LLaVA and others) are "
+        "chosen on the page and loaded on first need."
+    )
+    st.caption(f"{os.cpu_count()} processor cores · results are kept in {as_written(str(resources.store().folder))}")
+
+
+def _runs() -> None:
+    st.subheader("Last runs", anchor=False)
+    try:
+        runs = resources.store().recent(6)
+    except StudioError as error:
+        st.error(as_written(str(error)))
+        return
+    if not runs:
+        st.caption("No runs yet: press **Run** on one of the presets above.")
+        return
+    for run in runs:
+        entropy = f" · entropy {number(run.semantic_entropy)} nats" if run.semantic_entropy is not None else ""
+        st.markdown(
+            f"**{as_written(run.observation_id, 40)}** · {as_written(run.label or run.context_kind)} · "
+            f"“{as_written(run.answer or '', 60)}”{entropy}"
+        )
+
+
+def show() -> None:
+    """Draw the page."""
+    frame.heading("ISI Studio", "Why do vision-language models fail?")
+    if st.session_state.pop("home_go", False):
+        st.switch_page(PAGE)
+    st.markdown(
+        "Change the **picture**, the **context** or the **question** of a visual question and ask a model. "
+        "See what it answers, how sure it is (semantic entropy) and which input it listened to (attention). "
+        "Compare trials, and take everything with you as PDF, PNG, SVG and CSV."
+    )
+    try:
+        _presets()
+    except StudioError as error:
+        st.error(as_written(str(error)))
+    left, right = st.columns(2, gap="large")
+    with left:
+        _status()
+    with right:
+        _runs()

@@ -1,0 +1,224 @@
+"""The desk: everything one session has on the page VQA Interventions, under one key.
+
+Widgets forget their values when their page is left; the desk does not. Each run writes the
+desk's words into the widgets, and each widget's callback writes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from isi_core.datasets.built_in import BUILT_IN
+from isi_core.domain.decoding import Decoding
+from isi_core.domain.errors import InputError
+from isi_core.domain.evaluation import Evaluation
+from isi_core.domain.interventions import ContextPreset, EditText, ImagePreset
+from isi_core.domain.observation import Dataset, Observation
+from isi_core.domain.trial import Trial
+from isi_core.domain.uncertainty import UncertaintySettings
+from isi_core.models.catalogue import DEFAULT_VLM
+from isi_core.studies.draft import Draft, Timeline
+from isi_core.studies.trials import CONTEXT_KINDS, IMAGE_KINDS, build_trial
+from isi_core.ui import resources
+
+_KEY = "vqa_desk"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A picture of the user's own, as an observation."""
+
+    digest: str
+    name: str
+    picture: Any
+    observation: Observation
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One trial of the session's history."""
+
+    label: str
+    draft: Draft
+    evaluation: Evaluation
+
+
+@dataclass
+class Desk:
+    """What lies on the desk of one session.
+
+    Attributes
+    ----------
+    version : counts changes of the drawing that did not come from the canvas, which is then mounted anew.
+    entries : the trials that were asked, oldest first.
+    job, job_label : the evaluation that is running.
+    compared : digests-with-settings of the two entries that are held side by side.
+    investigation : entries of the last example investigation, for its PDF page.
+    """
+
+    timeline: Timeline
+    dataset_name: str = BUILT_IN
+    version: int = 0
+    model: str = DEFAULT_VLM
+    four_bit: bool = False
+    decoding: Decoding = field(default_factory=Decoding)
+    settings: UncertaintySettings = field(default_factory=UncertaintySettings)
+    entries: list[Entry] = field(default_factory=list)
+    uploads: dict[str, Upload] = field(default_factory=dict)
+    job: str | None = None
+    error: str = ""
+    compared: list[int] = field(default_factory=list)
+    investigation: tuple[int, ...] = ()
+    wanted_at_start: tuple[str, ...] = ()
+    shown_canvas: dict[str, Any] = field(default_factory=dict)
+    trial_of: tuple[Draft, Trial] | None = None
+
+    @property
+    def draft(self) -> Draft:
+        """The input as it stands."""
+        return self.timeline.now
+
+    @property
+    def quantization(self) -> str:
+        """`4-bit` or `none`."""
+        return "4-bit" if self.four_bit else "none"
+
+    @property
+    def dataset(self) -> Dataset:
+        """The dataset that observations are picked from."""
+        return resources.dataset(self.dataset_name)
+
+    @property
+    def upload(self) -> Upload | None:
+        """The uploaded picture that is being looked at, if it is one."""
+        return self.uploads.get(self.draft.observation)
+
+    @property
+    def observation(self) -> Observation:
+        """The observation being looked at."""
+        return self.upload.observation if self.upload else self.dataset.find(self.draft.observation)
+
+    def change(self, draft: Draft, drawn: bool = False) -> None:
+        """One step on; `drawn` when the canvas already shows it."""
+        before = self.draft
+        self.timeline = self.timeline.to(draft)
+        if not drawn and (before.drawings != draft.drawings or before.observation != draft.observation):
+            self.version += 1
+
+    def step(self, back: bool) -> None:
+        """Undo or redo."""
+        before = self.draft
+        self.timeline = self.timeline.undo() if back else self.timeline.redo()
+        if before.drawings != self.draft.drawings or before.observation != self.draft.observation:
+            self.version += 1
+
+    def go_to(self, observation: str) -> None:
+        """Look at another observation under the same presets, with a clean picture."""
+        if observation == self.draft.observation:
+            return
+        kept = Draft(observation)
+        target = self.uploads.get(observation)
+        found = target.observation if target else self.dataset.find(observation)
+        if self.draft.image.kind != "annotated" or found.annotated is not None:
+            kept = replace(kept, image=self.draft.image)
+        context = self.draft.context
+        texts = {"complementary": found.complementary, "contradictory": found.contradictory}
+        if isinstance(context, ContextPreset) and texts.get(context.kind, "some"):
+            kept = replace(kept, context=context)
+        self.change(kept)
+
+    def trial(self) -> Trial:
+        """What the model would be shown now.
+
+        Raises
+        ------
+        InputError : the input cannot be asked as it is (an empty question, say).
+        """
+        if self.trial_of is None or self.trial_of[0] != self.draft:
+            picture = self.upload.picture if self.upload else None
+            made = build_trial(self.dataset, self.observation, self.draft.interventions, picture=picture)
+            self.trial_of = (self.draft, made)
+        return self.trial_of[1]
+
+    def entry_for(self, trial: Trial) -> Entry | None:
+        """The newest entry made by exactly this input and these settings."""
+        for entry in reversed(self.entries):
+            made = entry.evaluation
+            if (made.trial.digest, made.model.name, made.model.quantization, made.decoding) == (
+                trial.digest,
+                Path(self.model).name if Path(self.model).is_dir() else self.model,
+                self.quantization,
+                self.decoding,
+            ):
+                return entry
+        return None
+
+    def keep(self, entry: Entry) -> int:
+        """Put an entry into the history, in the place of the one it adds measures to; its index."""
+
+        def identity(made: Evaluation) -> tuple[Any, ...]:
+            return made.trial.digest, made.model, made.decoding
+
+        for index, known in enumerate(self.entries):
+            if identity(known.evaluation) == identity(entry.evaluation):
+                self.entries[index] = replace(entry, label=known.label if entry.label == "" else entry.label)
+                return index
+        self.entries.append(entry)
+        return len(self.entries) - 1
+
+
+def _from_link(dataset: Dataset, link: Mapping[str, str]) -> tuple[Draft, str]:
+    """The draft that a deep link names, and a sentence about what of it could not be followed."""
+    problems = []
+    draft = Draft(dataset.observations[0].id)
+    if link.get("obs"):
+        try:
+            draft = Draft(dataset.find(link["obs"]).id)
+        except InputError as error:
+            problems.append(str(error))
+    image, context = link.get("image", "natural"), link.get("context", "none")
+    if image in IMAGE_KINDS:
+        draft = replace(draft, image=ImagePreset(image))  # type: ignore[arg-type]
+    else:
+        problems.append(f"The link's picture {image!r} is unknown: choose one of {', '.join(IMAGE_KINDS)}.")
+    if context in CONTEXT_KINDS:
+        draft = replace(draft, context=ContextPreset(context))  # type: ignore[arg-type]
+    else:
+        draft = replace(draft, context=EditText("context", context[:20_000]))
+    return draft, " ".join(problems)
+
+
+def open_desk() -> Desk:
+    """The session's desk; laid out as the deep link says when the session has none yet."""
+    desk: Desk | None = st.session_state.get(_KEY)
+    if desk is None:
+        dataset = resources.dataset(BUILT_IN)
+        draft, problem = _from_link(dataset, st.query_params.to_dict())
+        desk = Desk(Timeline(draft), error=problem)
+        if st.query_params.get("model"):
+            desk.model = st.query_params["model"]
+        st.session_state[_KEY] = desk
+    return desk
+
+
+def write_link(desk: Desk) -> None:
+    """Let the address name what is on the desk, as far as an address can."""
+    link = {"image": desk.draft.image.kind, "model": desk.model}
+    if not desk.upload:
+        link["obs"] = desk.draft.observation
+    if isinstance(desk.draft.context, ContextPreset):
+        link["context"] = desk.draft.context.kind
+    if st.query_params.to_dict() != link:
+        st.query_params.from_dict(link)
+
+
+def begin(observation: str, draft: Draft | None, wanted: tuple[str, ...]) -> None:
+    """Lay an input on the session's desk and have it measured as soon as the page opens."""
+    desk = open_desk()
+    desk.change(draft or Draft(observation))
+    desk.wanted_at_start = wanted

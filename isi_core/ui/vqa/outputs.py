@@ -1,0 +1,285 @@
+"""The right column: what came out, beside exactly the input that made it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from isi_core.domain.errors import StudioError
+from isi_core.domain.evaluation import Evaluation
+from isi_core.domain.trial import Trial
+from isi_core.measures.semantic_entropy import recluster
+from isi_core.reports import charts
+from isi_core.reports.figures import heat_map_legend, heat_map_overlay, heat_map_reading, thumbnail
+from isi_core.reports.wording import number
+from isi_core.studies.averages import Averages, preset_key
+from isi_core.ui import frame, resources
+from isi_core.ui.vqa import work
+from isi_core.ui.vqa.desk import Desk, Entry
+from isi_core.ui.wording import as_written
+
+_PICTURE_WIDTH = 300
+
+
+def averages_for(desk: Desk) -> Averages | None:
+    """What this model does on average over this dataset, where it was measured."""
+    try:
+        return resources.averages(desk.model, desk.dataset_name)
+    except StudioError:
+        return None
+
+
+def current_input(desk: Desk) -> Trial | None:
+    """Exactly what the model sees; None, with a message, where it cannot be asked."""
+    st.subheader("Current input", anchor=False)
+    try:
+        trial = desk.trial()
+    except StudioError as error:
+        st.warning(as_written(str(error)), icon=":material/edit:")
+        return None
+    shown, words = st.columns([5, 6], vertical_alignment="top")
+    shown.image(trial.image, width=_PICTURE_WIDTH, output_format="PNG")
+    shown.caption(f"{trial.image.width} × {trial.image.height} px, digest {trial.digest[:8]}")
+    with words:
+        context = as_written(trial.context, 400) if trial.context.strip() else "*no context*"
+        st.markdown(f":orange-badge[context · {trial.context_kind}]  \n{context}")
+        st.markdown(f":green-badge[question · {trial.question_kind}]  \n**{as_written(trial.question, 400)}**")
+        st.caption(
+            f"Picture: {trial.image_kind}"
+            + (f", {desk.draft.picture_changes} change(s) drawn into it" if desk.draft.picture_changes else "")
+        )
+    return trial
+
+
+def buttons(desk: Desk, trial: Trial | None) -> None:
+    """Ask, and the measures, each on its own button."""
+    off = trial is None or desk.job is not None
+    with st.container(horizontal=True, gap="small", key="vqa_buttons"):
+        for label, wanted, icon, kind in (
+            ("Ask", ("answer",), ":material/chat:", "primary"),
+            ("Measure uncertainty", ("uncertainty",), ":material/scatter_plot:", "secondary"),
+            ("Measure attention", ("attention",), ":material/visibility:", "secondary"),
+            ("Measure all", work.EVERYTHING, ":material/done_all:", "secondary"),
+        ):
+            st.button(
+                label,
+                icon=icon,
+                type=kind,  # type: ignore[arg-type]
+                key=f"vqa_{label.lower().replace(' ', '_')}",
+                on_click=partial(work.start, desk, wanted),
+                disabled=off,
+            )
+
+
+def results(desk: Desk, trial: Trial | None) -> None:
+    """The results of the current input; of an earlier one only what says plainly that it is stale."""
+    entry = desk.entry_for(trial) if trial is not None else None
+    if entry is None:
+        _nothing_yet(desk)
+        return
+    evaluation = _under_settings(desk, entry.evaluation)
+    entry = replace(entry, evaluation=evaluation)
+    _answer(evaluation)
+    averages = averages_for(desk)
+    _uncertainty(evaluation, averages)
+    _attention(evaluation, averages)
+    downloads([entry], averages, "current")
+
+
+def _under_settings(desk: Desk, evaluation: Evaluation) -> Evaluation:
+    """The evaluation with its answers clustered by the rule and likelihoods chosen now; no model is asked."""
+    found = evaluation.uncertainty
+    if found is None or found.settings == desk.settings:
+        return evaluation
+    if found.settings.entailment_model != desk.settings.entailment_model:
+        return replace(evaluation, uncertainty=None)
+    return replace(evaluation, uncertainty=recluster(found, desk.settings))
+
+
+def _nothing_yet(desk: Desk) -> None:
+    if not desk.entries:
+        st.info(
+            "No answer yet: press **Ask**. Then choose *Contradictory* as context, ask again, and see whether the "
+            "model believes the words or its eyes.",
+            icon=":material/lightbulb:",
+        )
+        return
+    last = desk.entries[-1]
+    with st.container(border=True):
+        st.markdown(":gray-badge[:material/history: stale] The input has changed since the last answer. Press **Ask**.")
+        picture, words = st.columns([1, 5], vertical_alignment="center", wrap=False)
+        picture.image(thumbnail(last.evaluation.trial.image, 96), width=72)
+        said = last.evaluation.answer.text if last.evaluation.answer else ""
+        words.caption(
+            f"The last answer, “{as_written(said, 80)}”, belongs to the input on the left "
+            f"(context {last.evaluation.trial.context_kind}, digest {last.evaluation.trial.digest[:8]})."
+        )
+
+
+def _answer(evaluation: Evaluation) -> None:
+    answer = evaluation.answer
+    if answer is None:
+        return
+    with st.container(border=True, key="vqa_answer"):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.markdown("**Answer**", width="content")
+            frame.verdict_badge(evaluation)
+            st.caption(f"verdict {answer.verdict}, truth {evaluation.trial.truth_word}", width="content")
+        st.markdown(f"#### {as_written(answer.text, 600) or '*(an empty answer)*'}")
+        if not answer.finished:
+            st.caption("Cut at the length limit: raise *Longest answer* in the settings.")
+        st.caption(
+            f"Mean token log-likelihood {number(answer.mean_log_likelihood())} nats per token (0 is certain)."
+            if answer.log_likelihoods
+            else "This model gives no likelihoods."
+        )
+        frame.provenance(evaluation)
+
+
+def _beside_mean(
+    evaluation: Evaluation, averages: Averages | None, measure: str, value: float
+) -> tuple[float | None, str]:
+    """The dataset's mean of a measure under this trial's preset, and where this value lies."""
+    key = preset_key(evaluation.trial)
+    preset = averages.presets.get(key) if averages else None
+    if averages is None or preset is None or measure not in preset.measures:
+        return None, "no dataset mean"
+    mean, rank = preset.measures[measure].mean, averages.rank(key, measure, value)
+    if mean is None or rank is None:
+        return mean, "no dataset mean"
+    return mean, f"mean {number(mean)} · above {rank:.0f} %"
+
+
+def _uncertainty(evaluation: Evaluation, averages: Averages | None) -> None:
+    found = evaluation.uncertainty
+    with st.container(border=True, key="vqa_uncertainty"):
+        st.markdown("**Semantic uncertainty**")
+        if found is None:
+            st.caption("Not measured: press *Measure uncertainty* to sample answers and group them by meaning.")
+            return
+        n = len(found.samples)
+        columns = st.columns(3)
+        shown = (
+            ("Semantic entropy", "semantic_entropy", found.semantic_entropy, "nats"),
+            ("Predictive entropy", "predictive_entropy", found.predictive_entropy, "nats"),
+            ("Clusters", "n_clusters", float(found.n_clusters), f"of {n} samples"),
+        )
+        for column, (label, measure, value, unit) in zip(columns, shown, strict=True):
+            _, where = _beside_mean(evaluation, averages, measure, value)
+            text = str(found.n_clusters) if measure == "n_clusters" else number(value)
+            column.metric(f"{label} ({unit})", text)
+            column.caption(where)
+        _strip(evaluation, averages, found.semantic_entropy, n)
+        frame.figure(charts.cluster_figure(found), "clusters")
+        with st.expander("Answers of each cluster", icon=":material/table_rows:"):
+            rows = [
+                {
+                    "cluster": i + 1,
+                    "answer": answer.text,
+                    "log-likelihood (sampling)": answer.mean_log_likelihood("sampling"),
+                    "log-likelihood (model)": answer.mean_log_likelihood("model"),
+                    "cluster probability": found.cluster_probabilities[i],
+                }
+                for i in range(found.n_clusters)
+                for answer in found.cluster_answers(i)
+            ]
+            st.dataframe(
+                pd.DataFrame(rows),
+                hide_index=True,
+                column_config={name: st.column_config.NumberColumn(format="%.3g") for name in list(rows[0])[2:]},
+            )
+            st.caption("One row a sample; log-likelihoods are means over its tokens, in nats per token.")
+        more = {
+            "Cluster-assignment entropy (nats)": found.cluster_assignment_entropy,
+            "Rao's quadratic entropy (0 to 1)": found.rao_entropy,
+        }
+        st.caption(
+            " · ".join(f"{name}: {number(value)}" for name, value in more.items())
+            + f" · rule {found.settings.rule}, likelihoods {found.settings.likelihood}, "
+            f"entailment by {as_written(found.settings.entailment_model)}"
+        )
+
+
+def _strip(evaluation: Evaluation, averages: Averages | None, value: float, n: int) -> None:
+    """Where the semantic entropy lies among the dataset's."""
+    preset = averages.presets.get(preset_key(evaluation.trial)) if averages else None
+    known = preset.measures.get("semantic_entropy") if preset else None
+    if known is None or not known.values:
+        return
+    import math
+
+    made = charts.value_figure(
+        value, 0.0, math.log(max(2, n)), known.mean, "Semantic entropy", "nats", population=known.values
+    )
+    st.altair_chart(made.chart, width="stretch", key="chart_entropy_strip")
+    st.caption(as_written(made.reading))
+
+
+def _attention(evaluation: Evaluation, averages: Averages | None) -> None:
+    found = evaluation.attribution
+    with st.container(border=True, key="vqa_attention"):
+        st.markdown("**Attention attribution**")
+        if found is None:
+            st.caption("Not measured: press *Measure attention* to see which input the answer was made from.")
+            return
+        scale = st.segmented_control(
+            "Shares", ["Relative", "Absolute"], default="Relative", key="vqa_shares", label_visibility="collapsed"
+        )
+        relative = scale != "Absolute"
+        prefix = "attention_" if relative else "attention_absolute_"
+        preset = averages.presets.get(preset_key(evaluation.trial)) if averages else None
+        means = {
+            name: mean
+            for name in ("image", "context", "question", "other")
+            if preset and prefix + name in preset.measures and (mean := preset.measures[prefix + name].mean) is not None
+        }
+        frame.figure(charts.attention_figure(found, relative, means or None), "attention")
+        picture, words = st.columns([5, 6], vertical_alignment="top")
+        opacity = words.slider("Heat map opacity (0–1)", 0.0, 1.0, 0.55, 0.05, key="vqa_heat_opacity")
+        picture.image(heat_map_overlay(evaluation.trial.image, found.heat_map, opacity), width=_PICTURE_WIDTH)
+        words.image(heat_map_legend(found.heat_map, ink="#808080"), width=280)
+        words.caption(as_written(heat_map_reading(found.heat_map)))
+        with st.expander("By layer and by answer token", icon=":material/stacked_bar_chart:"):
+            frame.figure(charts.layer_figure(found), "layers")
+            frame.figure(charts.token_figure(found), "tokens")
+
+
+def downloads(entries: list[Entry], averages: Averages | None, key: str) -> None:
+    """PDF report and data of one or several trials, made when they are asked for."""
+    evaluations = [entry.evaluation for entry in entries]
+    labels = [entry.label or entry.evaluation.trial.context_kind for entry in entries]
+
+    def pdf() -> bytes:
+        from isi_core.reports.pdf import build_report
+
+        made: bytes = build_report(evaluations, labels=labels, averages=averages)
+        return made
+
+    def data() -> bytes:
+        from isi_core.reports.run_export import run_zip
+
+        return run_zip(evaluations, labels)
+
+    with st.container(horizontal=True, gap="small"):
+        st.download_button(
+            "Download PDF report",
+            data=pdf,
+            file_name=f"isi_report_{evaluations[0].trial.digest[:8]}.pdf",
+            mime="application/pdf",
+            icon=":material/picture_as_pdf:",
+            key=f"vqa_pdf_{key}",
+            on_click="ignore",
+        )
+        st.download_button(
+            "Download data",
+            data=data,
+            file_name=f"isi_run_{evaluations[0].trial.digest[:8]}.zip",
+            mime="application/zip",
+            icon=":material/folder_zip:",
+            key=f"vqa_data_{key}",
+            on_click="ignore",
+            help="run.json, pictures and CSV: enough to repeat the run",
+        )

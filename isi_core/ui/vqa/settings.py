@@ -1,0 +1,115 @@
+"""Which model answers, and every setting that shapes an answer or a measure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, get_args
+
+import streamlit as st
+
+from isi_core.domain.decoding import Decoding, Strategy
+from isi_core.domain.errors import StudioError
+from isi_core.domain.uncertainty import LikelihoodKind, Rule, UncertaintySettings
+from isi_core.models import catalogue
+from isi_core.ui import resources
+from isi_core.ui.vqa.desk import Desk
+from isi_core.ui.wording import as_written
+
+
+def model(desk: Desk) -> None:
+    """Family, size and 4-bit, with what they need and whether they are ready."""
+    try:
+        row = catalogue.find_vlm(desk.model)
+    except StudioError as error:
+        desk.error, desk.model = str(error), catalogue.DEFAULT_VLM
+        row = catalogue.find_vlm(desk.model)
+    families = catalogue.vlm_families()
+    family, size, bits = st.columns([4, 4, 2], vertical_alignment="bottom", wrap=False)
+    if row.family not in families:
+        families = [*families, row.family]
+    st.session_state["vqa_family"] = row.family
+    rows = catalogue.sizes(row.family) or [row]
+
+    def choose_family() -> None:
+        desk.model = (catalogue.sizes(st.session_state["vqa_family"]) or [row])[0].name
+
+    def choose_size() -> None:
+        desk.model = st.session_state["vqa_size"]
+
+    def choose_bits() -> None:
+        desk.four_bit = st.session_state["vqa_four_bit"]
+
+    family.selectbox("Model family", families, key="vqa_family", on_change=choose_family)
+    st.session_state["vqa_size"] = row.name
+    names = {r.name: r.size for r in rows}
+    size.selectbox("Size", list(names), key="vqa_size", format_func=lambda n: names.get(n, n), on_change=choose_size)
+    st.session_state["vqa_four_bit"] = desk.four_bit
+    bits.toggle("4-bit", key="vqa_four_bit", on_change=choose_bits, help="NF4 quantization: a quarter of the memory")
+    _readiness(row, desk)
+
+
+def _readiness(row: catalogue.CatalogueRow, desk: Desk) -> None:
+    try:
+        found = resources.shelf().readiness(desk.model, desk.quantization)
+    except StudioError as error:
+        st.warning(as_written(str(error)))
+        return
+    resident = any(s.name == row.name and s.state != "loading" for s in resources.shelf().status())
+    icon = ":material/check_circle:" if found.usable else ":material/warning:"
+    state = "loaded" if resident else found.state
+    st.caption(
+        f"{icon} **{state}** · {as_written(found.sentence)}" + (f" {as_written(row.notes)}" if row.notes else "")
+    )
+
+
+def measures(desk: Desk) -> None:
+    """Samples, temperature and the rest, with the published values as defaults."""
+    kept, settings = desk.decoding, desk.settings
+    with st.popover("Settings", icon=":material/tune:"):
+        left, right = st.columns(2)
+        values: dict[str, Any] = {
+            "n_samples": int(left.number_input("Samples", 2, 200, kept.n_samples, key="vqa_n_samples")),
+            "temperature": float(
+                right.number_input("Temperature", 0.05, 5.0, kept.temperature, 0.05, key="vqa_temperature")
+            ),
+            "top_k": int(left.number_input("Top-k (0 keeps all)", 0, 1000, kept.top_k, key="vqa_top_k")),
+            "top_p": float(right.number_input("Top-p", 0.05, 1.0, kept.top_p, 0.05, key="vqa_top_p")),
+            "max_new_tokens": int(
+                left.number_input("Longest answer (tokens)", 1, 512, kept.max_new_tokens, key="vqa_max_tokens")
+            ),
+            "seed": int(right.number_input("Seed", 0, 2**31 - 1, kept.seed, key="vqa_seed")),
+            "strategy": left.selectbox(
+                "Main answer",
+                get_args(Strategy),
+                index=get_args(Strategy).index(kept.strategy),
+                key="vqa_strategy",
+            ),
+        }
+        rule = right.selectbox(
+            "Same meaning when",
+            get_args(Rule),
+            index=get_args(Rule).index(settings.rule),
+            key="vqa_rule",
+            help="Loose (published): no contradiction either way and not both neutral. Strict: each entails the other.",
+        )
+        likelihood = left.selectbox(
+            "Likelihoods",
+            get_args(LikelihoodKind),
+            index=get_args(LikelihoodKind).index(settings.likelihood),
+            key="vqa_likelihood",
+            format_func=lambda kind: "published (after temperature, top-k)" if kind == "sampling" else "model's own",
+            help="ISI and the Nature code use likelihoods after temperature and top-k.",
+        )
+        names = [row.name for row in catalogue.ROWS if row.kind == "entailment"]
+        entailment = right.selectbox(
+            "Entailment model",
+            names,
+            index=names.index(settings.entailment_model) if settings.entailment_model in names else 0,
+            key="vqa_entailment",
+        )
+        st.caption("Defaults are the published ones: 10 samples at temperature 0.9, top-k 50, loose rule.")
+    try:
+        desk.decoding = replace(Decoding(), **values)
+        desk.settings = UncertaintySettings(rule, likelihood, entailment)
+    except StudioError as error:
+        st.warning(as_written(str(error)))

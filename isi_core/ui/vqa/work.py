@@ -1,0 +1,158 @@
+"""Evaluations in the background: started by a button, watched by a live part of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from isi_core.domain.errors import StudioError
+from isi_core.domain.evaluation import Evaluation
+from isi_core.domain.trial import Trial
+from isi_core.studies.draft import Draft
+from isi_core.studies.trials import build_trial, example_investigation
+from isi_core.ui import resources
+from isi_core.ui.vqa.desk import Desk, Entry
+from isi_core.ui.wording import as_written
+
+EVERYTHING = ("answer", "uncertainty", "attention")
+_POLL = 0.2  # seconds
+
+
+def start(desk: Desk, wanted: Sequence[str]) -> None:
+    """Have the input on the desk measured."""
+    try:
+        trial = desk.trial()
+    except StudioError as error:
+        desk.error = str(error)
+        return
+    known = desk.entry_for(trial)
+    previous = known.evaluation if known is not None else None
+    start_many(desk, [("", desk.draft, trial, previous)], wanted)
+
+
+def start_many(desk: Desk, items: Sequence[tuple[str, Draft, Trial, Evaluation | None]], wanted: Sequence[str]) -> None:
+    """Have (label, draft, trial, earlier evaluation) items measured, one after the other, as one job."""
+    if desk.job is not None:
+        return
+    shelf, store = resources.shelf(), resources.store()
+    model, quantization = desk.model, desk.quantization
+    decoding, settings, dataset_name = desk.decoding, desk.settings, desk.dataset_name
+    asked: Any = frozenset(wanted) | {"answer"}
+
+    def work(progress: Any) -> list[Entry]:
+        from contextlib import ExitStack
+
+        from isi_core.studies.vqa import evaluate
+
+        made = []
+        with ExitStack() as held:
+            vlm = held.enter_context(shelf.vlm(model, quantization, progress))
+            entailment = None
+            if "uncertainty" in asked:
+                entailment = held.enter_context(shelf.entailment(settings.entailment_model, progress))
+            for number, (label, draft, trial, previous) in enumerate(items):
+
+                def part(message: str, fraction: float, number: int = number) -> None:
+                    of = f"Trial {number + 1} of {len(items)}: " if len(items) > 1 else ""
+                    progress(of + message, (number + fraction) / len(items))
+
+                evaluation = evaluate(
+                    trial, vlm, decoding, asked, entailment, settings, progress=part, previous=previous
+                )
+                store.save(evaluation, dataset=dataset_name, label=label)
+                made.append(Entry(label, draft, evaluation))
+        return made
+
+    what = "Asking" if list(wanted) == ["answer"] else "Measuring"
+    desk.error = ""
+    desk.job = resources.jobs().submit("evaluation", f"{what} {model}", work)
+
+
+def collect(desk: Desk) -> bool:
+    """Take what the job has made; True once it has ended."""
+    if desk.job is None:
+        return True
+    try:
+        job = resources.jobs().get(desk.job)
+    except StudioError:
+        job = None
+    if job is not None and job.live:
+        return False
+    desk.job = None
+    if job is None or job.state == "interrupted":
+        desk.error = "The work was interrupted when the server stopped: press the button again."
+    elif job.state == "failed":
+        desk.error = job.error
+    elif job.state == "done" and job.result:
+        kept = [desk.keep(entry) for entry in job.result]
+        if len(kept) > 1:
+            desk.investigation = tuple(kept)
+    return True
+
+
+@st.fragment(run_every=_POLL)
+def _watch(desk: Desk) -> None:
+    if desk.job is None or collect(desk):
+        st.rerun()
+    number = desk.job
+    job = resources.jobs().get(number)
+    bar, stop = st.columns([5, 1], vertical_alignment="center")
+    bar.progress(min(1.0, max(0.0, job.fraction)), text=as_written(job.message or job.title))
+    if stop.button("Cancel", key="vqa_cancel", width="stretch"):
+        resources.jobs().cancel(number)
+
+
+def show(desk: Desk) -> None:
+    """The running work with its progress, or why the last one failed."""
+    if desk.job is not None:
+        _watch(desk)
+    if desk.error:
+        st.error(as_written(desk.error), icon=":material/error:")
+
+
+def start_wanted(desk: Desk) -> None:
+    """Start what the page was opened for, once."""
+    if desk.wanted_at_start and desk.job is None:
+        wanted, desk.wanted_at_start = desk.wanted_at_start, ()
+        start(desk, wanted)
+
+
+def investigation(desk: Desk) -> None:
+    """The example investigation: six trials of this observation in one click."""
+
+    def run() -> None:
+        items = []
+        desk.error = ""
+        for label, changes in example_investigation():
+            draft = Draft(desk.draft.observation).with_interventions(changes)
+            try:
+                trial = build_trial(desk.dataset, desk.observation, changes, picture=_picture(desk))
+            except StudioError as error:
+                # A preset that this observation lacks is left out; the others are still worth asking.
+                desk.error = f"Left out of the investigation: {error}"
+                continue
+            known = desk.entry_for(trial)
+            items.append((label, draft, trial, known.evaluation if known else None))
+        if items:
+            left_out = desk.error
+            start_many(desk, items, EVERYTHING)
+            desk.error = left_out
+
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        st.button(
+            "Example investigation",
+            icon=":material/science:",
+            key="vqa_investigation",
+            on_click=run,
+            disabled=desk.job is not None,
+        )
+        st.caption(
+            "Asks this observation with no context, complementary, contradictory, a box, noise and its annotated "
+            "picture, measures everything, and puts the six trials on one PDF page (the ISI paper's Figure 6).",
+        )
+
+
+def _picture(desk: Desk) -> Any:
+    return desk.upload.picture if desk.upload else None
