@@ -186,7 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train tiny-nli on pairs of the scene world.")
     parser.add_argument("action", choices=["train", "save"])
     parser.add_argument("--checkpoint", type=Path, required=True, help="file of the running training's state")
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--steps", type=int, default=2600)
     parser.add_argument("--minutes", type=float, default=45.0)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)

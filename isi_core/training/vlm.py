@@ -65,9 +65,9 @@ class Stage:
 
 
 STAGES = {
-    "align": Stage(steps=6000, batch=48, learning_rate=1e-3, mix=None),
-    "words": Stage(steps=9000, batch=24, learning_rate=1e-3, mix=Mix(yes_no=6, open=2)),
-    "contexts": Stage(steps=5000, batch=24, learning_rate=5e-4, mix=Mix(yes_no=7, open=1, context=0.35, disturbed=0.2)),
+    "align": Stage(steps=2000, batch=48, learning_rate=1e-3, mix=None),
+    "words": Stage(steps=2600, batch=24, learning_rate=1e-3, mix=Mix(yes_no=6, open=2)),
+    "contexts": Stage(steps=2400, batch=24, learning_rate=5e-4, mix=Mix(yes_no=7, open=1, context=0.35, disturbed=0.2)),
 }
 
 

@@ -37,14 +37,16 @@ class Mix:
     ----------
     yes_no, open : turns of each sort a picture.
     context : share of the yes/no turns that have a context.
-    context_right : share of the contexts that speak for the truth.
+    unrelated : share of the contexts that are about another picture, as the random preset's are.
+    context_right : share of the others that speak for the truth: often enough to be worth leaning on.
     disturbed : share of the pictures that are annotated, noisy or partly covered.
     """
 
     yes_no: int
     open: int
     context: float = 0.0
-    context_right: float = 0.75
+    unrelated: float = 0.2
+    context_right: float = 0.85
     disturbed: float = 0.0
 
 
@@ -144,8 +146,11 @@ def _turns(rng: Random, encoder: TurnEncoder, scene: Scene, mix: Mix) -> list[tu
         question = draw_yes_no(rng, scene)
         context = ""
         if rng.random() < mix.context:
-            right = rng.random() < mix.context_right
-            context = nudge(rng, question.claim, towards=question.truth is right)
+            if rng.random() < mix.unrelated:
+                context = nudge(rng, draw_yes_no(rng, draw_training_scene(rng)).claim, rng.random() < 0.5)
+            else:
+                right = rng.random() < mix.context_right
+                context = nudge(rng, question.claim, towards=question.truth is right)
         turns.append(encoder.turn(encoder.prompt(question.text, context), draw_answer(rng, question), True))
     for _ in range(mix.open):
         text, answer = open_question(rng, scene)

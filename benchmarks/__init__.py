@@ -1,0 +1,1 @@
+"""Timings and accuracies as the README states them: `python -m benchmarks.NAME`."""
