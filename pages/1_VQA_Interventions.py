@@ -21,11 +21,11 @@ with left:
     inputs.context(desk)
     inputs.question(desk)
     settings.model(desk)
+    settings.measures(desk)
 with right:
     trial = outputs.current_input(desk)
     work.start_wanted(desk)
     outputs.buttons(desk, trial)
-    settings.measures(desk)
     work.show(desk)
     outputs.results(desk, trial)
 st.divider()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -60,3 +61,28 @@ class Attribution:
     by_token: np.ndarray
     heat_map: np.ndarray
     tokens: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The attribution as plain JSON values, arrays as nested lists."""
+        return {
+            "absolute": dict(self.absolute),
+            "relative": dict(self.relative),
+            "by_layer": self.by_layer.tolist(),
+            "by_head": self.by_head.tolist(),
+            "by_token": self.by_token.tolist(),
+            "heat_map": self.heat_map.tolist(),
+            "tokens": list(self.tokens),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Attribution:
+        """The attribution from `to_json`'s form; arrays are float64."""
+        return cls(
+            absolute={name: float(share) for name, share in data["absolute"].items()},
+            relative={name: float(share) for name, share in data["relative"].items()},
+            by_layer=np.array(data["by_layer"], dtype=np.float64),
+            by_head=np.array(data["by_head"], dtype=np.float64),
+            by_token=np.array(data["by_token"], dtype=np.float64),
+            heat_map=np.array(data["heat_map"], dtype=np.float64),
+            tokens=tuple(data["tokens"]),
+        )

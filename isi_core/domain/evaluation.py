@@ -41,6 +41,11 @@ class ModelRecord:
         """The record as plain JSON values."""
         return asdict(self)
 
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> ModelRecord:
+        """The record from `to_json`'s form."""
+        return cls(**{name: str(value) for name, value in data.items()})
+
 
 @dataclass(frozen=True, eq=False)
 class ModelOutput:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from PIL import Image
 
+from isi_core.domain import interventions
+from isi_core.domain.errors import InputError
 from isi_core.domain.interventions import Intervention
 
 
@@ -47,14 +50,57 @@ class Trial:
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) over the pixels and the text that the model gets."""
-        state = hashlib.sha256(image_digest(self.image).encode())
+        state = hashlib.sha256(self.image_digest.encode())
         for text in (self.context, self.question):
             raw = text.encode("utf-8", "surrogatepass")
             state.update(f" {len(raw)} ".encode())
             state.update(raw)
         return state.hexdigest()
 
+    @cached_property
+    def image_digest(self) -> str:
+        """SHA-256 (hex) of the picture alone; its file in the store goes by it."""
+        return image_digest(self.image)
+
     @property
     def truth_word(self) -> str:
         """`yes`, `no` or `unknown`."""
         return "unknown" if self.truth is None else ("yes" if self.truth else "no")
+
+    def to_json(self) -> dict[str, Any]:
+        """The trial as plain JSON values; the picture by its digest."""
+        return {
+            "observation_id": self.observation_id,
+            "image_digest": self.image_digest,
+            "digest": self.digest,
+            "context": self.context,
+            "question": self.question,
+            "truth": self.truth,
+            "interventions": [interventions.to_json(change) for change in self.interventions],
+            "image_kind": self.image_kind,
+            "context_kind": self.context_kind,
+            "question_kind": self.question_kind,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], image: Image.Image) -> Trial:
+        """The trial from `to_json`'s form and its picture.
+
+        Raises
+        ------
+        InputError : the picture or the text is not the one that was shown, or an intervention is unknown.
+        """
+        trial = cls(
+            observation_id=data["observation_id"],
+            image=image,
+            context=data["context"],
+            question=data["question"],
+            truth=data["truth"],
+            interventions=tuple(interventions.from_json(change) for change in data["interventions"]),
+            image_kind=data["image_kind"],
+            context_kind=data["context_kind"],
+            question_kind=data["question_kind"],
+        )
+        if (trial.image_digest, trial.digest) != (data["image_digest"], data["digest"]):
+            raise InputError("The picture or the text of this run was changed since it was stored: ask again.")
+        return trial

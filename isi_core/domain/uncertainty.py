@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 from isi_core.domain.answer import Answer
+from isi_core.domain.errors import InputError
 
 Rule = Literal["loose", "strict"]
 LikelihoodKind = Literal["sampling", "model"]
@@ -26,6 +28,22 @@ class UncertaintySettings:
     rule: Rule = "loose"
     likelihood: LikelihoodKind = "sampling"
     entailment_model: str = "tiny-nli"
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> UncertaintySettings:
+        """The settings from `to_json`'s form.
+
+        Raises
+        ------
+        InputError : the rule or the kind of likelihood is unknown.
+        """
+        if data["rule"] not in get_args(Rule) or data["likelihood"] not in get_args(LikelihoodKind):
+            raise InputError(f"Unknown uncertainty settings {data['rule']!r}, {data['likelihood']!r}.")
+        return cls(**data)
 
 
 @dataclass(frozen=True)
@@ -83,3 +101,38 @@ class Uncertainty:
                 }
             )
         return result
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain JSON values; an entropy that is not known (NaN) is null."""
+        predictive = self.predictive_entropy
+        return {
+            "samples": [answer.to_json() for answer in self.samples],
+            "implications": [list(row) for row in self.implications],
+            "entailment_probabilities": [list(row) for row in self.entailment_probabilities],
+            "semantic_ids": list(self.semantic_ids),
+            "cluster_probabilities": list(self.cluster_probabilities),
+            "semantic_entropy": self.semantic_entropy,
+            "cluster_assignment_entropy": self.cluster_assignment_entropy,
+            "predictive_entropy": None if math.isnan(predictive) else predictive,
+            "rao_entropy": self.rao_entropy,
+            "likelihoods_available": self.likelihoods_available,
+            "settings": self.settings.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Uncertainty:
+        """The uncertainty from `to_json`'s form."""
+        predictive = data["predictive_entropy"]
+        return cls(
+            samples=tuple(Answer.from_json(answer) for answer in data["samples"]),
+            implications=tuple(tuple(int(n) for n in row) for row in data["implications"]),
+            entailment_probabilities=tuple(tuple(float(p) for p in row) for row in data["entailment_probabilities"]),
+            semantic_ids=tuple(int(n) for n in data["semantic_ids"]),
+            cluster_probabilities=tuple(float(p) for p in data["cluster_probabilities"]),
+            semantic_entropy=float(data["semantic_entropy"]),
+            cluster_assignment_entropy=float(data["cluster_assignment_entropy"]),
+            predictive_entropy=float("nan") if predictive is None else float(predictive),
+            rao_entropy=float(data["rao_entropy"]),
+            settings=UncertaintySettings.from_json(data["settings"]),
+            likelihoods_available=bool(data["likelihoods_available"]),
+        )

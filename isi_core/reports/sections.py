@@ -46,7 +46,7 @@ from isi_core.reports.typeset import (
     paragraph,
 )
 from isi_core.reports.wording import judgement, number, one_line, provenance, verdict_words
-from isi_core.studies.averages import BASELINE, Averages, preset_key
+from isi_core.studies.averages import Averages, averaged_preset
 
 _GUTTER = 17.0
 _HALF = (WIDTH - _GUTTER) / 2
@@ -82,17 +82,11 @@ def trial_section(
     return story + settings(evaluation)
 
 
-def averaged_preset(averages: Averages, evaluation: Evaluation) -> str:
-    """The preset whose mean stands beside this trial: its own, or `BASELINE` where its own was not averaged."""
-    key = preset_key(evaluation.trial)
-    return key if key in averages.presets else BASELINE
-
-
 def dataset_mean(averages: Averages | None, evaluation: Evaluation, measure: str) -> float | None:
     """The dataset's mean of a measure beside this trial; None where it is not known for this model."""
     if averages is None or averages.model.get("name") != evaluation.model.name:
         return None
-    preset = averages.presets.get(averaged_preset(averages, evaluation))
+    preset = averages.presets.get(averaged_preset(averages, evaluation.trial))
     found = preset.measures.get(measure) if preset is not None else None
     return found.mean if found is not None else None
 
@@ -213,7 +207,7 @@ def _measures(evaluation: Evaluation, averages: Averages | None) -> list[Flowabl
 
 
 def _averages_words(averages: Averages, evaluation: Evaluation) -> str:
-    key = averaged_preset(averages, evaluation)
+    key = averaged_preset(averages, evaluation.trial)
     image, context = key.split("/")
     context = "no" if context == "none" else context
     differs = "" if averages.decoding == evaluation.decoding.to_json() else ", made with other decoding settings"

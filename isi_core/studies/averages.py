@@ -127,6 +127,12 @@ def preset_key(trial: Trial) -> str:
     return f"{trial.image_kind}/{trial.context_kind}"
 
 
+def averaged_preset(averages: Averages, trial: Trial) -> str:
+    """The preset whose mean stands beside a trial: its own, or `BASELINE` where its own was not averaged."""
+    key = preset_key(trial)
+    return key if key in averages.presets else BASELINE
+
+
 def averages_path(model_name: str) -> Path:
     """Where a model's averages are kept; whatever the name holds, the path stays in its folder."""
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", model_name).strip("-.")

@@ -138,7 +138,8 @@ def _image_features(model: LlavaForConditionalGeneration, pixels: torch.Tensor) 
 
 def _optimizers(modules: list[nn.Module], learning_rate: float) -> list[torch.optim.Optimizer]:
     """Muon (Jordan et al., 2024) for the matrices inside the blocks, AdamW for embeddings, norms and the rest."""
-    matrices, rest = [], []
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for module in modules:
         for name, parameter in module.named_parameters():
             inside = parameter.ndim == 2 and "embed" not in name and "nothing" not in name
@@ -316,8 +317,8 @@ class Trainer:
                 self.checkpoint(name, optimizers)
                 print(f"  validation  {self._report(name)}", flush=True)
         self.checkpoint(name, optimizers)
-        state = "finished" if self.done[name] >= stage.steps else "stopped, resume with the same command"
-        print(f"{name} {self.done[name]}/{stage.steps} {state}  validation  {self._report(name)}", flush=True)
+        ended = "finished" if self.done[name] >= stage.steps else "stopped, resume with the same command"
+        print(f"{name} {self.done[name]}/{stage.steps} {ended}  validation  {self._report(name)}", flush=True)
 
     def save(self, folder: Path) -> None:
         """The weights as float16 safetensors, with the tokenizer and processor, ready to be loaded."""

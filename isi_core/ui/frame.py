@@ -69,10 +69,22 @@ def verdict_badge(evaluation: Evaluation) -> None:
     st.badge(judged.word, icon=icon, color=colours.get(judged.word, "gray"))
 
 
+_AXIS_PIXELS = 58
+
+
+def chart(made: Figure, key: str) -> None:
+    """A chart and how to read it."""
+    shown = made.chart
+    if isinstance(getattr(shown, "height", None), (int, float)):
+        # Stretched to the page's width, a chart's height comes to include its axis.
+        shown = shown.properties(height=shown.height + _AXIS_PIXELS)
+    st.altair_chart(shown, width="stretch", key=f"chart_{key}")
+    st.caption(as_written(made.reading))
+
+
 def figure(made: Figure, key: str) -> None:
     """A chart, how to read it, and its downloads."""
-    st.altair_chart(made.chart, width="stretch", key=f"chart_{key}")
-    st.caption(as_written(made.reading))
+    chart(made, key)
     with st.container(horizontal=True, gap="small"):
         for kind, render, mime in (("PNG", figure_png, "image/png"), ("SVG", figure_svg, "image/svg+xml")):
             st.download_button(

@@ -96,11 +96,24 @@ def _runs() -> None:
         st.caption("No runs yet: press **Run** on one of the presets above.")
         return
     for run in runs:
-        entropy = f" · entropy {number(run.semantic_entropy)} nats" if run.semantic_entropy is not None else ""
-        st.markdown(
-            f"**{as_written(run.observation_id, 40)}** · {as_written(run.label or run.context_kind)} · "
-            f"“{as_written(run.answer or '', 60)}”{entropy}"
-        )
+        parts = [run.label or f"{run.image_kind} picture, context {run.context_kind}"]
+        if run.answer is not None:
+            parts.append(f"“{run.answer}”")
+        if run.semantic_entropy is not None:
+            parts.append(f"entropy {number(run.semantic_entropy)} nats")
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.markdown(
+                f"**{as_written(run.observation_id, 40)}**  \n{as_written(' · '.join(parts), 140)}", width="stretch"
+            )
+            st.button("Open", key=f"home_run_{run.id}", on_click=partial(_open_run, run.id, run.label))
+
+
+def _open_run(run_id: int, label: str) -> None:
+    try:
+        desks.open_run(run_id, label)
+        st.session_state["home_go"] = True
+    except StudioError as error:
+        st.session_state["home_error"] = str(error)
 
 
 def show() -> None:
@@ -108,6 +121,8 @@ def show() -> None:
     frame.heading("ISI Studio", "Why do vision-language models fail?")
     if st.session_state.pop("home_go", False):
         st.switch_page(PAGE)
+    if problem := st.session_state.pop("home_error", ""):
+        st.error(as_written(problem), icon=":material/error:")
     st.markdown(
         "Change the **picture**, the **context** or the **question** of a visual question and ask a model. "
         "See what it answers, how sure it is (semantic entropy) and which input it listened to (attention). "

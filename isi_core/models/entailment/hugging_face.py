@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from isi_core.domain.errors import ModelError
 from isi_core.domain.evaluation import ModelRecord
 from isi_core.models.entailment.protocol import CLASSES, Pair, Progress
+from isi_core.models.threads import is_small, one_thread
+from isi_core.models.weights import weights_digest
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class HuggingFaceEntailment:
         self._model = model
         self._tokenizer = tokenizer
         self._label_order = list(label_order)
+        self._small = is_small(model)
         self.record = record
         self.max_tokens = max_tokens
 
@@ -92,7 +94,7 @@ class HuggingFaceEntailment:
         record = ModelRecord(
             name=name,
             source=folder.resolve().name if folder else str(source),
-            revision=_weights_digest(folder) if folder else str(getattr(config, "_commit_hash", None) or revision),
+            revision=weights_digest(folder) if folder else str(getattr(config, "_commit_hash", None) or revision),
             dtype=str(model.dtype).removeprefix("torch."),
             attention=str(model.config._attn_implementation),
             device=str(place),
@@ -145,7 +147,7 @@ class HuggingFaceEntailment:
     def _probabilities(self, encodings: list[dict[str, list[int]]]) -> NDArray[np.float64]:
         """(batch, 3) probabilities in the order of `CLASSES`."""
         inputs = self._tokenizer.pad(encodings, return_tensors="pt").to(self._model.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), one_thread(self._small):
             logits = self._model(**inputs).logits.cpu()  # before double(), which MPS lacks
         probabilities: NDArray[np.float64] = logits[:, self._label_order].double().softmax(dim=-1).numpy()
         return probabilities
@@ -181,16 +183,6 @@ def _default_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _weights_digest(folder: Path) -> str:
-    """SHA-256 (hex) over a folder's weight files in the order of their names; of one file, what `sha256sum` says."""
-    state = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                state.update(chunk)
-    return state.hexdigest()
 
 
 def _encodable(text: str) -> str:

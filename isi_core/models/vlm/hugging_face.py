@@ -15,6 +15,7 @@ from isi_core.domain.decoding import Decoding
 from isi_core.domain.errors import InputError, ModelError
 from isi_core.domain.evaluation import Measure, ModelOutput, ModelRecord
 from isi_core.domain.trial import Trial
+from isi_core.models.threads import is_small, one_thread
 from isi_core.models.vlm import attention_rows
 from isi_core.models.vlm.answers import to_answer
 from isi_core.models.vlm.attention_rows import RowRecorder, Rows
@@ -25,7 +26,6 @@ from isi_core.models.vlm.prefill import CACHE_BYTES, Prefill, PrefillCache, deco
 from isi_core.models.vlm.prompt import Prompt, PromptBuilder
 from isi_core.models.vlm.protocol import Capabilities, Progress
 from isi_core.models.vlm.sampling import Draw, Forced, Greedy
-from isi_core.models.vlm.threads import is_small, one_thread
 
 SAMPLE_BYTES = 2 << 30
 """Keys and values of samples decoded side by side; more samples come in several batches."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from transformers import (
 
 from isi_core.domain.errors import ModelError
 from isi_core.domain.evaluation import ModelRecord
+from isi_core.models.weights import weights_digest
 
 _log = logging.getLogger(__name__)
 
@@ -114,16 +114,6 @@ def load_checkpoint(
         device=str(model.device),
     )
     return Checkpoint(model, processor, record, ends)
-
-
-def weights_digest(folder: Path) -> str:
-    """SHA-256 (hex) over a folder's weight files in the order of their names; of one file, what `sha256sum` says."""
-    state = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                state.update(chunk)
-    return state.hexdigest()
 
 
 def _quantization(config: Any, quantization: Quantization, compute: torch.dtype) -> BitsAndBytesConfig | None:

@@ -19,7 +19,7 @@ from isi_core.domain.errors import InputError
 from isi_core.domain.evaluation import Evaluation
 from isi_core.domain.interventions import ContextPreset, EditText, ImagePreset
 from isi_core.domain.observation import Dataset, Observation
-from isi_core.domain.trial import Trial
+from isi_core.domain.trial import Trial, image_digest
 from isi_core.domain.uncertainty import UncertaintySettings
 from isi_core.models.catalogue import DEFAULT_VLM
 from isi_core.studies.draft import Draft, Timeline
@@ -222,3 +222,32 @@ def begin(observation: str, draft: Draft | None, wanted: tuple[str, ...]) -> Non
     desk = open_desk()
     desk.change(draft or Draft(observation))
     desk.wanted_at_start = wanted
+
+
+def open_run(run_id: int, label: str) -> None:
+    """Lay a stored run on the session's desk: its input, its settings and its results.
+
+    Raises
+    ------
+    InputError : the store no longer has it.
+    """
+    made = resources.store().load(run_id)
+    desk, trial = open_desk(), made.trial
+    draft = Draft(trial.observation_id).with_interventions(trial.interventions)
+    known = {o.id for o in desk.dataset.observations}
+    if trial.observation_id not in known | set(desk.uploads):
+        # The picture it was drawn on is gone with its session; the one that was asked is what the store has.
+        digest = image_digest(trial.image)
+        key = f"upload-{digest[:12]}"
+        observation = Observation(
+            id=key, row=0, image=Path("stored picture"), annotated=None, question=trial.question, truth=trial.truth
+        )
+        desk.uploads[key] = Upload(digest, "stored picture", trial.image, observation)
+        context = EditText("context", trial.context) if trial.context else ContextPreset("none")
+        draft = Draft(key, context=context)
+    desk.change(draft)
+    desk.model, desk.four_bit = made.model.name, made.model.quantization == "4-bit"
+    desk.decoding = made.decoding
+    if made.uncertainty is not None:
+        desk.settings = made.uncertainty.settings
+    desk.keep(Entry(label, draft, made))

@@ -36,7 +36,7 @@ from isi_core.ui.drawing import (
 from isi_core.ui.vqa.desk import Desk, Upload
 from isi_core.ui.wording import as_written
 
-CANVAS_SIDE = 460
+CANVAS_SIDE = 420
 _TOOL_ICONS: dict[Tool, str] = {
     "Box": ":material/crop_square:",
     "Arrow": ":material/north_east:",
@@ -283,9 +283,10 @@ def picture(desk: Desk) -> None:
 def _canvas(desk: Desk, shown: Image.Image, pen: Pen) -> None:
     """The picture to draw on; what is drawn becomes the draft's drawings."""
     size = CanvasSize.fitting(shown.size, CANVAS_SIDE)
-    mounted = (desk.version, desk.draft.observation, size)
-    if desk.shown_canvas.get("mounted") != mounted:
-        # Frozen while the canvas is mounted: fed back on every run, a drawing never comes to rest.
+    mounted, key = (desk.version, desk.draft.observation, size), f"vqa_canvas_{desk.version}_{desk.draft.observation}"
+    if desk.shown_canvas.get("mounted") != mounted or key not in st.session_state:
+        # Frozen while the canvas is mounted: fed back on every run, a drawing never comes to rest. A canvas that comes
+        # back after a visit to another page has forgotten its drawing, and its state with it.
         desk.shown_canvas = {"mounted": mounted, "initial": canvas_from_interventions(desk.draft.drawings, size)}
     scaled = shown.resize((size.width * 2, size.height * 2), Image.Resampling.LANCZOS)
     result = st_canvas(
@@ -294,7 +295,7 @@ def _canvas(desk: Desk, shown: Image.Image, pen: Pen) -> None:
         width=size.width,
         height=size.height,
         initial_drawing=desk.shown_canvas["initial"],
-        key=f"vqa_canvas_{desk.version}_{desk.draft.observation}",
+        key=key,
         **pen_style(pen, size),
     )
     drawn = interventions_from_canvas(result.json_data, size, pen.head)

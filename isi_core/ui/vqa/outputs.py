@@ -8,20 +8,21 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
+from isi_core.domain.decoding import Decoding
 from isi_core.domain.errors import StudioError
 from isi_core.domain.evaluation import Evaluation
 from isi_core.domain.trial import Trial
 from isi_core.measures.semantic_entropy import recluster
 from isi_core.reports import charts
-from isi_core.reports.figures import heat_map_legend, heat_map_overlay, heat_map_reading, thumbnail
-from isi_core.reports.wording import number
-from isi_core.studies.averages import Averages, preset_key
+from isi_core.reports.figures import heat_map_legend, heat_map_overlay, heat_map_reading, is_grid, thumbnail
+from isi_core.reports.wording import decoding_words, number
+from isi_core.studies.averages import Averages, averaged_preset, preset_key
 from isi_core.ui import frame, resources
 from isi_core.ui.vqa import work
 from isi_core.ui.vqa.desk import Desk, Entry
 from isi_core.ui.wording import as_written
 
-_PICTURE_WIDTH = 300
+_PICTURE_WIDTH = 270
 
 
 def averages_for(desk: Desk) -> Averages | None:
@@ -41,7 +42,8 @@ def current_input(desk: Desk) -> Trial | None:
         st.warning(as_written(str(error)), icon=":material/edit:")
         return None
     shown, words = st.columns([5, 6], vertical_alignment="top")
-    shown.image(trial.image, width=_PICTURE_WIDTH, output_format="PNG")
+    # The container sets the width: told a width itself, the picture would be sent resampled.
+    shown.container(width=_PICTURE_WIDTH).image(trial.image, width="stretch", output_format="PNG")
     shown.caption(f"{trial.image.width} × {trial.image.height} px, digest {trial.digest[:8]}")
     with words:
         context = as_written(trial.context, 400) if trial.context.strip() else "*no context*"
@@ -58,19 +60,19 @@ def buttons(desk: Desk, trial: Trial | None) -> None:
     """Ask, and the measures, each on its own button."""
     off = trial is None or desk.job is not None
     with st.container(horizontal=True, gap="small", key="vqa_buttons"):
-        for label, wanted, icon, kind in (
-            ("Ask", ("answer",), ":material/chat:", "primary"),
-            ("Measure uncertainty", ("uncertainty",), ":material/scatter_plot:", "secondary"),
-            ("Measure attention", ("attention",), ":material/visibility:", "secondary"),
-            ("Measure all", work.EVERYTHING, ":material/done_all:", "secondary"),
+        for label, wanted in (
+            ("Ask", ("answer",)),
+            ("Measure uncertainty", ("uncertainty",)),
+            ("Measure attention", ("attention",)),
+            ("Measure all", work.EVERYTHING),
         ):
             st.button(
                 label,
-                icon=icon,
-                type=kind,  # type: ignore[arg-type]
+                type="primary" if label == "Ask" else "secondary",
                 key=f"vqa_{label.lower().replace(' ', '_')}",
                 on_click=partial(work.start, desk, wanted),
                 disabled=off,
+                shortcut="Ctrl+Enter" if label == "Ask" else None,
             )
 
 
@@ -143,14 +145,21 @@ def _beside_mean(
     evaluation: Evaluation, averages: Averages | None, measure: str, value: float
 ) -> tuple[float | None, str]:
     """The dataset's mean of a measure under this trial's preset, and where this value lies."""
-    key = preset_key(evaluation.trial)
-    preset = averages.presets.get(key) if averages else None
-    if averages is None or preset is None or measure not in preset.measures:
+    if averages is None:
+        return None, "no dataset mean"
+    key = averaged_preset(averages, evaluation.trial)
+    preset = averages.presets.get(key)
+    if preset is None or measure not in preset.measures:
         return None, "no dataset mean"
     mean, rank = preset.measures[measure].mean, averages.rank(key, measure, value)
     if mean is None or rank is None:
         return mean, "no dataset mean"
-    return mean, f"mean {number(mean)} · above {rank:.0f} %"
+    return mean, f"mean {number(mean)} · above {rank:.0f} %{_of(key, evaluation)}"
+
+
+def _of(key: str, evaluation: Evaluation) -> str:
+    """Which preset the mean is of, where it is not this trial's own."""
+    return "" if key == preset_key(evaluation.trial) else f" (of {key})"
 
 
 def _uncertainty(evaluation: Evaluation, averages: Averages | None) -> None:
@@ -201,11 +210,14 @@ def _uncertainty(evaluation: Evaluation, averages: Averages | None) -> None:
             + f" · rule {found.settings.rule}, likelihoods {found.settings.likelihood}, "
             f"entailment by {as_written(found.settings.entailment_model)}"
         )
+        if averages is not None and averages.decoding != evaluation.decoding.to_json():
+            measured = Decoding.from_json(averages.decoding)
+            st.caption(f"The dataset's means were measured otherwise: {as_written(decoding_words(measured))}.")
 
 
 def _strip(evaluation: Evaluation, averages: Averages | None, value: float, n: int) -> None:
     """Where the semantic entropy lies among the dataset's."""
-    preset = averages.presets.get(preset_key(evaluation.trial)) if averages else None
+    preset = averages.presets.get(averaged_preset(averages, evaluation.trial)) if averages else None
     known = preset.measures.get("semantic_entropy") if preset else None
     if known is None or not known.values:
         return
@@ -214,8 +226,7 @@ def _strip(evaluation: Evaluation, averages: Averages | None, value: float, n: i
     made = charts.value_figure(
         value, 0.0, math.log(max(2, n)), known.mean, "Semantic entropy", "nats", population=known.values
     )
-    st.altair_chart(made.chart, width="stretch", key="chart_entropy_strip")
-    st.caption(as_written(made.reading))
+    frame.chart(made, "entropy_strip")
 
 
 def _attention(evaluation: Evaluation, averages: Averages | None) -> None:
@@ -230,21 +241,24 @@ def _attention(evaluation: Evaluation, averages: Averages | None) -> None:
         )
         relative = scale != "Absolute"
         prefix = "attention_" if relative else "attention_absolute_"
-        preset = averages.presets.get(preset_key(evaluation.trial)) if averages else None
+        preset = averages.presets.get(averaged_preset(averages, evaluation.trial)) if averages else None
         means = {
             name: mean
             for name in ("image", "context", "question", "other")
             if preset and prefix + name in preset.measures and (mean := preset.measures[prefix + name].mean) is not None
         }
         frame.figure(charts.attention_figure(found, relative, means or None), "attention")
-        picture, words = st.columns([5, 6], vertical_alignment="top")
-        opacity = words.slider("Heat map opacity (0–1)", 0.0, 1.0, 0.55, 0.05, key="vqa_heat_opacity")
-        picture.image(heat_map_overlay(evaluation.trial.image, found.heat_map, opacity), width=_PICTURE_WIDTH)
-        words.image(heat_map_legend(found.heat_map, ink="#808080"), width=280)
-        words.caption(as_written(heat_map_reading(found.heat_map)))
         with st.expander("By layer and by answer token", icon=":material/stacked_bar_chart:"):
             frame.figure(charts.layer_figure(found), "layers")
             frame.figure(charts.token_figure(found), "tokens")
+        if not is_grid(found.heat_map):
+            st.caption("This model cuts the picture into tiles: its heat map cannot be laid over it.")
+            return
+        picture, words = st.columns([5, 6], vertical_alignment="top")
+        opacity = words.slider("Heat map opacity (0–1)", 0.0, 1.0, 0.55, 0.05, key="vqa_heat_opacity")
+        picture.image(heat_map_overlay(evaluation.trial.image, found.heat_map, opacity), width=_PICTURE_WIDTH)
+        words.image(heat_map_legend(found.heat_map), width=280)
+        words.caption(as_written(heat_map_reading(found.heat_map)))
 
 
 def downloads(entries: list[Entry], averages: Averages | None, key: str) -> None:
@@ -255,13 +269,12 @@ def downloads(entries: list[Entry], averages: Averages | None, key: str) -> None
     def pdf() -> bytes:
         from isi_core.reports.pdf import build_report
 
-        made: bytes = build_report(evaluations, labels=labels, averages=averages)
-        return made
+        return build_report(evaluations, labels=labels, averages=averages)
 
     def data() -> bytes:
         from isi_core.reports.run_export import run_zip
 
-        return run_zip(evaluations, labels)
+        return run_zip(evaluations, labels, report=pdf())
 
     with st.container(horizontal=True, gap="small"):
         st.download_button(
@@ -281,5 +294,5 @@ def downloads(entries: list[Entry], averages: Averages | None, key: str) -> None
             icon=":material/folder_zip:",
             key=f"vqa_data_{key}",
             on_click="ignore",
-            help="run.json, pictures and CSV: enough to repeat the run",
+            help="run.json, pictures, CSV and the report: enough to repeat the run",
         )

@@ -65,7 +65,7 @@ def _readiness(row: catalogue.CatalogueRow, desk: Desk) -> None:
 def measures(desk: Desk) -> None:
     """Samples, temperature and the rest, with the published values as defaults."""
     kept, settings = desk.decoding, desk.settings
-    with st.popover("Settings", icon=":material/tune:"):
+    with st.popover("Decoding and measures", icon=":material/tune:"):
         left, right = st.columns(2)
         values: dict[str, Any] = {
             "n_samples": int(left.number_input("Samples", 2, 200, kept.n_samples, key="vqa_n_samples")),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from isi_core.models.vlm.threads import is_small, one_thread
+from isi_core.models.threads import is_small, one_thread
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,256 @@
+"""The models that can be chosen, one row each, as data: no model library is imported here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from isi_core.domain.errors import ModelError
+
+Kind = Literal["vlm", "entailment"]
+
+DEFAULT_VLM = "tiny-llava"
+DEFAULT_ENTAILMENT = "tiny-nli"
+
+EMBEDDED = Path(__file__).resolve().parents[2] / "assets" / "models"
+OTHER = "Other"
+"""Family of models that are not in the catalogue: a hub id or a folder that a user typed."""
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class CatalogueRow:
+    """One model and what is known of it before it is loaded.
+
+    Attributes
+    ----------
+    name : short name; pages, commands and records use it.
+    family, size : what the two drop-downs show.
+    source : hub id, or the folder of a model on disk.
+    kind : vision-language or entailment.
+    parameters : number of weights; None where only the checkpoint itself can tell.
+    quantizable : those of them that 4-bit and 8-bit make smaller.
+    key_values : keys and values kept a token: 2 x layers x key-value heads x head size.
+    image_tokens : tokens of a picture, at most.
+    embedded : comes with this repository.
+    chat_template : Jinja source of the prompt as published; None takes the checkpoint's own.
+    licence : of the weights.
+    notes : one sentence for the page; "" where there is nothing to say.
+    """
+
+    name: str
+    family: str
+    size: str
+    source: str | Path
+    kind: Kind
+    parameters: int | None = None
+    quantizable: int = 0
+    key_values: int = 0
+    image_tokens: int = 0
+    embedded: bool = False
+    chat_template: str | None = None
+    licence: str = ""
+    notes: str = ""
+
+
+def _chat_template(before: str, after: str) -> str:
+    """One user message between two texts, its picture in front: `{before}<image>\\n{text}{after}`."""
+    return (
+        "{% for message in messages %}{{ " + repr(before) + " }}"
+        "{% for part in message['content'] if part['type'] == 'image' %}{{ '<image>\\n' }}{% endfor %}"
+        "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
+        "{{ " + repr(after) + " }}{% endfor %}"
+    )
+
+
+LLAVA_TEMPLATE = _chat_template("USER: ", " \nASSISTANT:")
+VICUNA_TEMPLATE = _chat_template(
+    "A chat between a curious human and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the human's questions. USER: ",
+    " ASSISTANT:",
+)
+MISTRAL_TEMPLATE = _chat_template("[INST] ", " [/INST]")
+
+ROWS: tuple[CatalogueRow, ...] = (
+    CatalogueRow(
+        name=DEFAULT_VLM,
+        family="Tiny LLaVA",
+        size="3M",
+        source=EMBEDDED / "tiny-llava",
+        kind="vlm",
+        parameters=3_087_872,
+        quantizable=1_769_472,
+        key_values=2 * 4 * 192,
+        image_tokens=64,
+        embedded=True,
+        licence="Apache-2.0",
+        notes="Comes with ISI Studio and knows only its built-in world of pictogram scenes.",
+    ),
+    CatalogueRow(
+        name="llava-1.5-7b",
+        family="LLaVA-1.5",
+        size="7B",
+        source="llava-hf/llava-1.5-7b-hf",
+        kind="vlm",
+        parameters=7_063_427_072,
+        quantizable=6_476_005_376,
+        key_values=2 * 32 * 4096,
+        image_tokens=576,
+        chat_template=LLAVA_TEMPLATE,
+        licence="Llama 2 Community License",
+    ),
+    CatalogueRow(
+        name="llava-1.5-13b",
+        family="LLaVA-1.5",
+        size="13B",
+        source="llava-hf/llava-1.5-13b-hf",
+        kind="vlm",
+        parameters=13_351_494_656,
+        quantizable=12_687_769_600,
+        key_values=2 * 40 * 5120,
+        image_tokens=576,
+        chat_template=LLAVA_TEMPLATE,
+        licence="Llama 2 Community License",
+    ),
+    CatalogueRow(
+        name="llava-vicuna-7b",
+        family="LLaVA-Vicuna",
+        size="7B",
+        source="llava-hf/llava-v1.6-vicuna-7b-hf",
+        kind="vlm",
+        parameters=7_063_431_168,
+        quantizable=6_476_005_376,
+        key_values=2 * 32 * 4096,
+        image_tokens=2928,
+        chat_template=VICUNA_TEMPLATE,
+        licence="Llama 2 Community License",
+    ),
+    CatalogueRow(
+        name="llava-vicuna-13b",
+        family="LLaVA-Vicuna",
+        size="13B",
+        source="llava-hf/llava-v1.6-vicuna-13b-hf",
+        kind="vlm",
+        parameters=13_351_499_776,
+        quantizable=12_687_769_600,
+        key_values=2 * 40 * 5120,
+        image_tokens=2928,
+        chat_template=VICUNA_TEMPLATE,
+        licence="Llama 2 Community License",
+    ),
+    CatalogueRow(
+        name="llava-next-7b",
+        family="LLaVA-NeXT",
+        size="7B",
+        source="llava-hf/llava-v1.6-mistral-7b-hf",
+        kind="vlm",
+        parameters=7_566_747_648,
+        quantizable=6_979_321_856,
+        key_values=2 * 32 * 1024,
+        image_tokens=2928,
+        chat_template=MISTRAL_TEMPLATE,
+        licence="Apache-2.0",
+    ),
+    CatalogueRow(
+        name="llava-next-34b",
+        family="LLaVA-NeXT",
+        size="34B",
+        source="llava-hf/llava-v1.6-34b-hf",
+        kind="vlm",
+        parameters=34_752_083_968,
+        quantizable=33_470_545_920,
+        key_values=2 * 60 * 1024,
+        image_tokens=2928,
+        licence="Apache-2.0",
+        notes="Its text model, Yi, was trained with a prompt form of its own, which the checkpoint brings along.",
+    ),
+    CatalogueRow(
+        name=DEFAULT_ENTAILMENT,
+        family="Tiny NLI",
+        size="1M",
+        source=EMBEDDED / "tiny-nli",
+        kind="entailment",
+        parameters=1_193_603,
+        embedded=True,
+        licence="Apache-2.0",
+        notes="Comes with ISI Studio and compares statements about its built-in world only.",
+    ),
+    CatalogueRow(
+        name="deberta-v2-xlarge-mnli",
+        family="DeBERTa",
+        size="900M",
+        source="microsoft/deberta-v2-xlarge-mnli",
+        kind="entailment",
+        parameters=887_745_027,
+        licence="MIT",
+        notes="What the ISI tool compares answers with.",
+    ),
+    CatalogueRow(
+        name="deberta-large-mnli",
+        family="DeBERTa",
+        size="400M",
+        source="microsoft/deberta-large-mnli",
+        kind="entailment",
+        parameters=406_739_971,
+        licence="MIT",
+        notes="What Farquhar et al. (2024) compare answers with.",
+    ),
+)
+
+
+def vlm_families() -> list[str]:
+    """Families of vision-language models, the embedded one first."""
+    return list(dict.fromkeys(row.family for row in ROWS if row.kind == "vlm"))
+
+
+def sizes(family: str) -> list[CatalogueRow]:
+    """A family's models, smallest first; empty for a family that is not in the catalogue."""
+    return [row for row in ROWS if row.family == family]
+
+
+def find_vlm(name: str) -> CatalogueRow:
+    """The vision-language model of this name, hub id or local folder.
+
+    Raises
+    ------
+    ModelError : it is none of them.
+    """
+    return _find(name, "vlm")
+
+
+def find_entailment(name: str) -> CatalogueRow:
+    """The entailment model of this name, hub id or local folder.
+
+    Raises
+    ------
+    ModelError : it is none of them.
+    """
+    return _find(name, "entailment")
+
+
+def _find(name: str, kind: Kind) -> CatalogueRow:
+    typed = name.strip()
+    for row in ROWS:
+        if row.kind == kind and typed in (row.name, str(row.source)):
+            return row
+    folder = _folder(typed)
+    if folder is not None:
+        return CatalogueRow(name=folder.name, family=OTHER, size="", source=folder, kind=kind)
+    if _HUB_ID.fullmatch(typed) and ".." not in typed and "--" not in typed:
+        return CatalogueRow(name=typed, family=OTHER, size="", source=typed, kind=kind)
+    known = ", ".join(row.name for row in ROWS if row.kind == kind)
+    raise ModelError(
+        f"No model {typed[:100]!r}: choose one of {known}, or give a hub id such as owner/name or an existing folder."
+    )
+
+
+def _folder(typed: str) -> Path | None:
+    """The folder that was typed, where there is one."""
+    try:
+        folder = Path(typed).expanduser()
+        return folder.resolve() if typed and folder.is_dir() else None
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, an unknown ~user
+        return None
