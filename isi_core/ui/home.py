@@ -9,11 +9,9 @@ from functools import partial
 import streamlit as st
 
 from isi_core.datasets.built_in import BUILT_IN
-from isi_core.datasets.pictures import open_picture
 from isi_core.domain.errors import StudioError
 from isi_core.domain.interventions import ContextPreset, ImagePreset
 from isi_core.models import catalogue
-from isi_core.reports.figures import thumbnail
 from isi_core.reports.wording import number
 from isi_core.studies.draft import Draft
 from isi_core.ui import frame, resources
@@ -53,7 +51,7 @@ def _presets() -> None:
         with column, st.container(border=True):
             path = example.annotated if image == "annotated" else example.image
             if path is not None:
-                st.image(thumbnail(open_picture(path), 420), width="stretch")
+                st.image(resources.small_picture(path, path.stat().st_mtime_ns, 420), width="stretch")
             st.markdown(f"**{title}**")
             words = {"complementary": example.complementary, "contradictory": example.contradictory}.get(context, "")
             st.caption(text + (f" “{as_written(words)}”" if words else ""))

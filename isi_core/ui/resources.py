@@ -5,12 +5,19 @@ Everything heavy is imported on first need: Home is on screen before torch is.
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
+from PIL import Image
 
 from isi_core.datasets.built_in import load_dataset
+from isi_core.datasets.pictures import open_picture
 from isi_core.domain.observation import Dataset
+from isi_core.reports.figures import heat_map_overlay, thumbnail
 from isi_core.store.runs import Store
 
 if TYPE_CHECKING:
@@ -53,3 +60,22 @@ def averages(model: str, dataset_name: str) -> Averages | None:
     from isi_core.studies.averages import load_averages
 
     return load_averages(model, dataset_name)
+
+
+@st.cache_data(show_spinner=False, max_entries=256)
+def small_picture(path: Path, modified: int, side: int) -> bytes:
+    """A picture file as a PNG of at most `side` pixels; `modified` tells one version of it from the next."""
+    return png(thumbnail(open_picture(path), side))
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def overlay(digest: str, opacity: float, _image: Image.Image, _heat_map: NDArray[np.float64]) -> bytes:
+    """The heat map over the picture as PNG; `digest` names the answer that both belong to."""
+    return png(heat_map_overlay(_image, _heat_map, opacity))
+
+
+def png(image: Image.Image) -> bytes:
+    """A picture as PNG bytes: lossless, quick rather than small."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()

@@ -6,10 +6,11 @@ desk's words into the widgets, and each widget's callback writes back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -22,11 +23,14 @@ from isi_core.domain.observation import Dataset, Observation
 from isi_core.domain.trial import Trial, image_digest
 from isi_core.domain.uncertainty import UncertaintySettings
 from isi_core.models.catalogue import DEFAULT_VLM
+from isi_core.reports.figures import thumbnail
 from isi_core.studies.draft import Draft, Timeline
 from isi_core.studies.trials import CONTEXT_KINDS, IMAGE_KINDS, build_trial
 from isi_core.ui import resources
 
 _KEY = "vqa_desk"
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,11 @@ class Entry:
     draft: Draft
     evaluation: Evaluation
 
+    @cached_property
+    def card(self) -> bytes:
+        """The trial's picture as a small PNG, drawn once."""
+        return resources.png(thumbnail(self.evaluation.trial.image, 300))
+
 
 @dataclass
 class Desk:
@@ -57,8 +66,11 @@ class Desk:
     version : counts changes of the drawing that did not come from the canvas, which is then mounted anew.
     entries : the trials that were asked, oldest first.
     job, job_label : the evaluation that is running.
-    compared : digests-with-settings of the two entries that are held side by side.
-    investigation : entries of the last example investigation, for its PDF page.
+    compared : indexes of the entries that are held side by side, two at most.
+    investigation : indexes of the entries of the last example investigation, for its PDF page.
+    wanted_at_start : what to measure as soon as the page opens.
+    shown_canvas : which canvas is mounted and what it began with.
+    shown : what `once` keeps.
     """
 
     timeline: Timeline
@@ -76,7 +88,7 @@ class Desk:
     investigation: tuple[int, ...] = ()
     wanted_at_start: tuple[str, ...] = ()
     shown_canvas: dict[str, Any] = field(default_factory=dict)
-    trial_of: tuple[Draft, Trial] | None = None
+    shown: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
     @property
     def draft(self) -> Draft:
@@ -132,6 +144,13 @@ class Desk:
             kept = replace(kept, context=context)
         self.change(kept)
 
+    def once(self, name: str, key: Any, make: Callable[[], Made]) -> Made:
+        """What `make` makes, kept until `key` changes: a click must not draw again what it did not change."""
+        if name not in self.shown or self.shown[name][0] != key:
+            self.shown[name] = (key, make())
+        made: Made = self.shown[name][1]
+        return made
+
     def trial(self) -> Trial:
         """What the model would be shown now.
 
@@ -139,11 +158,12 @@ class Desk:
         ------
         InputError : the input cannot be asked as it is (an empty question, say).
         """
-        if self.trial_of is None or self.trial_of[0] != self.draft:
+
+        def build() -> Trial:
             picture = self.upload.picture if self.upload else None
-            made = build_trial(self.dataset, self.observation, self.draft.interventions, picture=picture)
-            self.trial_of = (self.draft, made)
-        return self.trial_of[1]
+            return build_trial(self.dataset, self.observation, self.draft.interventions, picture=picture)
+
+        return self.once("trial", self.draft, build)
 
     def entry_for(self, trial: Trial) -> Entry | None:
         """The newest entry made by exactly this input and these settings."""

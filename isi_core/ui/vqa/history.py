@@ -8,7 +8,6 @@ import streamlit as st
 
 from isi_core.domain.evaluation import Evaluation
 from isi_core.reports import charts
-from isi_core.reports.figures import thumbnail
 from isi_core.reports.wording import intervention_words, number
 from isi_core.ui import frame
 from isi_core.ui.vqa.desk import Desk, Entry
@@ -43,7 +42,7 @@ def show(desk: Desk) -> None:
 
 def _card(desk: Desk, index: int, entry: Entry) -> None:
     made = entry.evaluation
-    st.image(thumbnail(made.trial.image, 300), width="stretch")
+    st.image(entry.card, width="stretch")
     title = entry.label or f"{made.trial.image_kind} · {made.trial.context_kind}"
     st.markdown(f"**{index + 1}. {as_written(title, 28)}**")
     frame.verdict_badge(made)

@@ -24,6 +24,7 @@ from isi_core.domain.observation import Dataset, Observation
 from isi_core.domain.rendering import apply
 from isi_core.domain.trial import image_digest
 from isi_core.studies.trials import CONTEXT_KINDS, IMAGE_KINDS, MAX_TEXT, build_trial
+from isi_core.ui import resources
 from isi_core.ui.drawing import (
     TOOLS,
     CanvasSize,
@@ -167,12 +168,21 @@ def add_upload(desk: Desk, raw: bytes, name: str, question: str, context: str, t
 # --- the picture and its drawing -----------------------------------------------------------
 
 
-def _background(desk: Desk) -> Image.Image:
-    """The chosen picture without its drawings, noise included so that one draws on what will be seen."""
+def _background(desk: Desk) -> tuple[bytes, tuple[int, int]]:
+    """The chosen picture as PNG, and its size: without drawings, with the noise, so that one draws on what is seen."""
     draft = desk.draft
-    picture = desk.upload.picture if desk.upload else None
-    bare = build_trial(desk.dataset, desk.observation, (draft.image,), picture=picture).image
-    return apply(bare, draft.noise) if draft.noise is not None and draft.noise.sigma > 0 else bare
+
+    def draw() -> tuple[bytes, tuple[int, int]]:
+        picture = desk.upload.picture if desk.upload else None
+        bare = build_trial(desk.dataset, desk.observation, (draft.image,), picture=picture).image
+        if draft.noise is not None and draft.noise.sigma > 0:
+            bare = apply(bare, draft.noise)
+        shown = CanvasSize.fitting(bare.size, 2 * CANVAS_SIDE)
+        if max(bare.size) > 2 * CANVAS_SIDE:
+            bare = bare.resize((shown.width, shown.height), Image.Resampling.LANCZOS)
+        return resources.png(bare), (shown.width, shown.height)
+
+    return desk.once("background", (draft.observation, draft.image, draft.noise), draw)
 
 
 def _image_presets(desk: Desk) -> None:
@@ -266,7 +276,7 @@ def picture(desk: Desk) -> None:
     """The picture with its presets, its canvas and its pens."""
     _image_presets(desk)
     try:
-        shown = _background(desk)
+        shown, picture_size = _background(desk)
     except StudioError as error:
         st.error(as_written(str(error)), icon=":material/broken_image:")
         return
@@ -276,21 +286,20 @@ def picture(desk: Desk) -> None:
     with tools:
         pen = _pen(desk)
     with canvas:
-        _canvas(desk, shown, pen)
+        _canvas(desk, shown, picture_size, pen)
         _picture_tools(desk)
 
 
-def _canvas(desk: Desk, shown: Image.Image, pen: Pen) -> None:
+def _canvas(desk: Desk, shown: bytes, picture_size: tuple[int, int], pen: Pen) -> None:
     """The picture to draw on; what is drawn becomes the draft's drawings."""
-    size = CanvasSize.fitting(shown.size, CANVAS_SIDE)
+    size = CanvasSize.fitting(picture_size, CANVAS_SIDE)
     mounted, key = (desk.version, desk.draft.observation, size), f"vqa_canvas_{desk.version}_{desk.draft.observation}"
     if desk.shown_canvas.get("mounted") != mounted or key not in st.session_state:
         # Frozen while the canvas is mounted: fed back on every run, a drawing never comes to rest. A canvas that comes
         # back after a visit to another page has forgotten its drawing, and its state with it.
         desk.shown_canvas = {"mounted": mounted, "initial": canvas_from_interventions(desk.draft.drawings, size)}
-    scaled = shown.resize((size.width * 2, size.height * 2), Image.Resampling.LANCZOS)
     result = st_canvas(
-        background_image=scaled if max(shown.size) > 2 * CANVAS_SIDE else shown,
+        background_image=shown,
         drawing_mode=TOOLS[pen.tool],
         width=size.width,
         height=size.height,
@@ -396,13 +405,17 @@ def _words(desk: Desk, field: str) -> str:
     change = desk.draft.context if field == "context" else desk.draft.question
     if isinstance(change, EditText):
         return change.text
-    try:
-        bare = build_trial(
-            desk.dataset, desk.observation, (change,), picture=desk.upload.picture if desk.upload else None
-        )
-    except StudioError:
-        return ""
-    return bare.context if field == "context" else bare.question
+
+    def read() -> str:
+        try:
+            bare = build_trial(
+                desk.dataset, desk.observation, (change,), picture=desk.upload.picture if desk.upload else None
+            )
+        except StudioError:
+            return ""
+        return bare.context if field == "context" else bare.question
+
+    return desk.once(f"words of the {field}", (desk.draft.observation, change), read)
 
 
 def question(desk: Desk) -> None:

@@ -14,7 +14,7 @@ from isi_core.domain.evaluation import Evaluation
 from isi_core.domain.trial import Trial
 from isi_core.measures.semantic_entropy import recluster
 from isi_core.reports import charts
-from isi_core.reports.figures import heat_map_legend, heat_map_overlay, heat_map_reading, is_grid, thumbnail
+from isi_core.reports.figures import heat_map_legend, heat_map_reading, is_grid
 from isi_core.reports.wording import decoding_words, number
 from isi_core.studies.averages import Averages, averaged_preset, preset_key
 from isi_core.ui import frame, resources
@@ -113,7 +113,7 @@ def _nothing_yet(desk: Desk) -> None:
     with st.container(border=True):
         st.markdown(":gray-badge[:material/history: stale] The input has changed since the last answer. Press **Ask**.")
         picture, words = st.columns([1, 5], vertical_alignment="center", wrap=False)
-        picture.image(thumbnail(last.evaluation.trial.image, 96), width=72)
+        picture.image(last.card, width=72)
         said = last.evaluation.answer.text if last.evaluation.answer else ""
         words.caption(
             f"The last answer, “{as_written(said, 80)}”, belongs to the input on the left "
@@ -256,7 +256,9 @@ def _attention(evaluation: Evaluation, averages: Averages | None) -> None:
             return
         picture, words = st.columns([5, 6], vertical_alignment="top")
         opacity = words.slider("Heat map opacity (0–1)", 0.0, 1.0, 0.55, 0.05, key="vqa_heat_opacity")
-        picture.image(heat_map_overlay(evaluation.trial.image, found.heat_map, opacity), width=_PICTURE_WIDTH)
+        owner = f"{evaluation.trial.digest} {evaluation.model.revision} {evaluation.created}"
+        drawn = resources.overlay(owner, opacity, evaluation.trial.image, found.heat_map)
+        picture.image(drawn, width=_PICTURE_WIDTH)
         words.image(heat_map_legend(found.heat_map), width=280)
         words.caption(as_written(heat_map_reading(found.heat_map)))
 
