@@ -19,51 +19,12 @@ from scipy.special import entr, softmax
 from isi_core.domain.answer import Answer
 from isi_core.domain.errors import InputError, ModelError
 from isi_core.domain.uncertainty import LikelihoodKind, Rule, Uncertainty, UncertaintySettings
-from isi_core.models.entailment.protocol import CLASSES, CONTRADICTION, ENTAILMENT, NEUTRAL, EntailmentModel
+from isi_core.measures.clustering import RULES, cluster
+from isi_core.models.entailment.protocol import CLASSES, ENTAILMENT, EntailmentModel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Progress = Callable[[str, float], None]
-
-RULES: tuple[Rule, ...] = ("loose", "strict")
-
-
-def equivalent(implications: ArrayLike, rule: Rule = "loose") -> NDArray[np.bool_]:
-    """(n, n) symmetric: do answers i and j mean the same?
-
-    `loose`: neither direction is a contradiction and not both are neutral.
-    `strict`: both directions are entailments.
-    """
-    forward = np.asarray(implications)
-    backward = forward.T
-    same: NDArray[np.bool_]
-    if rule == "strict":
-        same = (forward == ENTAILMENT) & (backward == ENTAILMENT)
-    elif rule == "loose":
-        contradicts = (forward == CONTRADICTION) | (backward == CONTRADICTION)
-        same = ~contradicts & ~((forward == NEUTRAL) & (backward == NEUTRAL))
-    else:
-        raise InputError(f"The clustering rule {rule!r} is unknown: choose loose or strict.")
-    return same
-
-
-def cluster(implications: ArrayLike, rule: Rule = "loose") -> tuple[int, ...]:
-    """(n,) semantic ids from the (n, n) implications (0 contradiction, 1 neutral, 2 entailment).
-
-    Greedy from the first answer, as the Nature code publishes it: every answer without a
-    cluster opens one and takes in *all* later equivalent answers, also those that an
-    earlier cluster had taken (meaning the same is not transitive to an entailment model).
-    """
-    same = equivalent(implications, rule)
-    ids = np.full(len(same), -1)
-    clusters = 0
-    for i in range(len(same)):
-        if ids[i] < 0:
-            ids[i] = clusters
-            ids[i + 1 :][same[i, i + 1 :]] = clusters
-            clusters += 1
-    return tuple(int(k) for k in ids)
-
 
 def answer_weights(log_likelihoods: ArrayLike) -> Floats:
     """(n,) exp of the answers' log-likelihoods, normalized to sum to one."""
@@ -86,6 +47,19 @@ def entropy(probabilities: ArrayLike) -> float:
 def cluster_assignment_entropy(ids: Sequence[int]) -> float:
     """Entropy of the clusters' shares of the answers, likelihoods left out (discrete semantic entropy)."""
     return entropy(np.bincount(np.asarray(ids)) / len(ids))
+
+
+def monte_carlo_entropy(probabilities: ArrayLike, ids: Sequence[int]) -> float:
+    """-1/n sum_i log P(C(s_i)) in nats: the mean surprise at the meaning of each of the n answers.
+
+    The Monte-Carlo form of semantic entropy (Kuhn, Gal & Farquhar, "Semantic Uncertainty", ICLR 2023, eq. 4, as an
+    average over the samples). `probabilities` (k,) sum to one, where peers leave them unnormalized and can fall below
+    zero; so it is at least `cluster_assignment_entropy`, equal where the clusters' shares are their probabilities.
+    """
+    ids = np.asarray(ids)
+    # A cluster whose likelihood underflows is as improbable as a double can say, not infinitely surprising.
+    p = np.maximum(np.asarray(probabilities, dtype=float)[ids], np.finfo(float).tiny)
+    return max(0.0, -float(np.log(p).mean()))
 
 
 def predictive_entropy(log_likelihoods: ArrayLike) -> float:
@@ -130,10 +104,8 @@ def measure(
     settings: UncertaintySettings,
     progress: Progress | None = None,
 ) -> Uncertainty:
-    """Cluster sampled answers by meaning and take every entropy.
+    """Cluster sampled answers by meaning and take every entropy; the entailment model reads the question too.
 
-    The entailment model reads `question + " " + answer`. Answers with the same words are
-    asked about once; like the published code, also against themselves where they repeat.
     `predictive_entropy` is NaN where the answers carry no likelihoods; the clusters then
     weigh by their counts. The settings returned name the entailment model that was used.
 
@@ -144,7 +116,7 @@ def measure(
     """
     if not samples:
         raise InputError("There are no answers to compare: ask for at least one sample.")
-    probabilities = _class_probabilities([a.text for a in samples], question, entailment, progress)
+    probabilities = class_probabilities([a.text for a in samples], question, entailment, progress)
     implications = probabilities.argmax(axis=-1)
     return _uncertainty(
         samples,
@@ -177,7 +149,7 @@ def recluster(uncertainty: Uncertainty, settings: UncertaintySettings) -> Uncert
 def _uncertainty(
     samples: Sequence[Answer], implications: Ints, entailment_probabilities: Floats, settings: UncertaintySettings
 ) -> Uncertainty:
-    log_likelihoods, available = _answer_log_likelihoods(samples, settings.likelihood)
+    log_likelihoods, available = answer_log_likelihoods(samples, settings.likelihood)
     found = _Entropies.of(implications, log_likelihoods, settings.rule)
     return Uncertainty(
         samples=tuple(samples),
@@ -194,22 +166,41 @@ def _uncertainty(
     )
 
 
-def _answer_log_likelihoods(samples: Sequence[Answer], kind: LikelihoodKind) -> tuple[Floats, bool]:
-    """(n,) mean token log-likelihoods; all equal, and False, where an answer has none."""
+def answer_log_likelihoods(
+    samples: Sequence[Answer], kind: LikelihoodKind, normalized: bool = True
+) -> tuple[Floats, bool]:
+    """(n,) mean token log-likelihoods, or their sums; all equal, and False, where an answer has none.
+
+    Raises
+    ------
+    InputError : the kind is unknown.
+    ModelError : a likelihood is not a number.
+    """
     if kind not in ("model", "sampling"):
         raise InputError(f"The kind of likelihood {kind!r} is unknown: choose sampling or model.")
     if not all(a.log_likelihoods if kind == "model" else a.sampling_log_likelihoods for a in samples):
         return np.zeros(len(samples)), False
-    means = np.array([a.mean_log_likelihood(kind) for a in samples])
-    if not np.isfinite(means).all():
+    values = np.array([a.mean_log_likelihood(kind) for a in samples])
+    if not normalized:
+        values = values * [len(a.log_likelihoods if kind == "model" else a.sampling_log_likelihoods) for a in samples]
+    if not np.isfinite(values).all():
         raise ModelError("The model gave a token likelihood that is not a number: load it in float32 or bfloat16.")
-    return means, True
+    return values, True
 
 
-def _class_probabilities(
-    texts: Sequence[str], question: str, entailment: EntailmentModel, progress: Progress | None
+def class_probabilities(
+    texts: Sequence[str], question: str | None, entailment: EntailmentModel, progress: Progress | None = None
 ) -> Floats:
-    """(n, n, 3) class probabilities of every ordered pair of answers; on the diagonal, certain entailment."""
+    """(n, n, 3) class probabilities of every ordered pair of answers; on the diagonal, certain entailment.
+
+    The model reads `question + " " + answer`, or the answer alone where `question` is None.
+    Answers with the same words are asked about once; like the published code, also against
+    themselves where they repeat.
+
+    Raises
+    ------
+    ModelError : the model gave values that are not numbers.
+    """
     counts = Counter(texts)  # keeps the order in which texts first come
     distinct = list(counts)
     places = range(len(distinct))
@@ -217,7 +208,7 @@ def _class_probabilities(
     certain = np.eye(len(CLASSES))[ENTAILMENT]
     table = np.broadcast_to(certain, (len(distinct), len(distinct), len(CLASSES))).copy()
     if asked:
-        shown = [f"{question} {text}" for text in distinct]
+        shown = distinct if question is None else [f"{question} {text}" for text in distinct]
         found = np.asarray(entailment.classify([(shown[i], shown[j]) for i, j in asked], progress), dtype=float)
         if found.shape != (len(asked), len(CLASSES)) or not np.isfinite(found).all():
             raise ModelError(f"{entailment.record.name} returned values that are not numbers: load it in float32.")

@@ -242,7 +242,7 @@ def _pen(desk: Desk) -> Pen:
     if tool == "Arrow":
         head = st.slider("Head (% of side)", 1.0, 15.0, 5.0, 0.5, key="vqa_head") / 100
     if tool == "Text":
-        size = st.slider("Text size (% of side)", 3.0, 20.0, 7.0, 0.5, key="vqa_size") / 100
+        size = st.slider("Text size (% of side)", 3.0, 20.0, 7.0, 0.5, key="vqa_text_size") / 100
         st.caption("Click on the picture, type, then click elsewhere.")
     if tool == "Blur":
         radius = st.slider("Blur (% of side)", 0.5, 15.0, 3.0, 0.5, key="vqa_radius") / 100
