@@ -26,6 +26,8 @@ from torch import nn
 from torch.nn import functional
 from transformers import AttentionInterface, LlavaForConditionalGeneration
 
+from isi_core.training.optimizers import build_optimizers, set_pace
+from isi_core.training.optimizers import step as optimize
 from isi_core.training.vlm_data import (
     Batch,
     Mix,
@@ -134,20 +136,6 @@ class AlignmentHead(nn.Module):
 def _image_features(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> torch.Tensor:
     features = model.model.get_image_features(pixel_values=pixels).pooler_output
     return torch.stack(list(features)).view(pixels.shape[0], IMAGE_TOKENS, -1)
-
-
-def _optimizers(modules: list[nn.Module], learning_rate: float) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan et al., 2024) for the matrices inside the blocks, AdamW for embeddings, norms and the rest."""
-    matrices: list[nn.Parameter] = []
-    rest: list[nn.Parameter] = []
-    for module in modules:
-        for name, parameter in module.named_parameters():
-            inside = parameter.ndim == 2 and "embed" not in name and "nothing" not in name
-            (matrices if inside else rest).append(parameter)
-    return [
-        torch.optim.Muon(matrices, lr=2 * learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(rest, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01),
-    ]
 
 
 def _language_loss(
@@ -284,11 +272,10 @@ class Trainer:
         """Go on with a stage until it is finished or the time is up."""
         stage = STAGES[name]
         parameters = [*self.model.parameters(), *self.head.parameters()]
-        optimizers = _optimizers([self.model, self.head], stage.learning_rate)
+        optimizers = build_optimizers([self.model, self.head], stage.learning_rate)
         if self.optimizer_stage == name and self.optimizer_states is not None:
             for optimizer, state in zip(optimizers, self.optimizer_states, strict=True):
                 optimizer.load_state_dict(state)
-        peaks = [optimizer.defaults["lr"] for optimizer in optimizers]
         start, deadline, average = time.monotonic(), time.monotonic() + 60 * minutes, math.nan
         self._begin_training()
         first = self.done[name]
@@ -296,18 +283,11 @@ class Trainer:
             step = self.done[name]
             warm, along = min(1.0, (step + 1) / 150), step / stage.steps
             pace = warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * along)))
-            for optimizer, peak in zip(optimizers, peaks, strict=True):
-                for group in optimizer.param_groups:
-                    group["lr"] = peak * pace
+            set_pace(optimizers, pace)
             # Seeding each step on its own makes a resumed run draw what an unbroken one would have drawn.
             with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
                 loss = self._loss(stage, Random(f"{self.seed} {name} {step}"))
-            for optimizer in optimizers:
-                optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            for optimizer in optimizers:
-                optimizer.step()
+            optimize(optimizers, loss, parameters)
             self.done[name] = step + 1
             average = loss.item() if math.isnan(average) else 0.98 * average + 0.02 * loss.item()
             if self.done[name] % 50 == 0:

@@ -46,12 +46,15 @@ def _alternatives(claim: Claim) -> list[str]:
     return [claim.alternative] if claim.alternative else []
 
 
+def _say_instead(question: Question, instead: str) -> _Said:
+    return _Said(f"No, {claim_statement(question.claim, False, instead)}.", False, instead)
+
+
 def _say(rng: Random, question: Question, verdict: bool) -> _Said:
     claim = question.claim
     alternatives = [] if verdict else _alternatives(claim)
     if alternatives and rng.random() < 0.5:
-        instead = rng.choice(alternatives)
-        return _Said(f"No, {claim_statement(claim, False, instead)}.", False, instead)
+        return _say_instead(question, rng.choice(alternatives))
     plain = answers(Question(question.text, verdict, claim, ()))
     wordings = [*(_YES_WORDINGS if verdict else _NO_WORDINGS), plain[0], plain[1], plain[3]]
     if not alternatives:
@@ -76,6 +79,11 @@ def _answer_pair(rng: Random) -> Pair:
     first = rng.random() < 0.5
     second = first if rng.random() < 0.65 else not first
     a, b = _say(rng, question, first), _say(rng, question, second)
+    alternatives = _alternatives(question.claim)
+    if alternatives and rng.random() < 0.25:
+        # The hardest pairs: two nos that agree or differ only in what they say holds instead.
+        a = _say_instead(question, rng.choice(alternatives))
+        b = a if rng.random() < 0.5 else _say_instead(question, rng.choice(alternatives))
     return Pair(f"{question.text} {a.text}", f"{question.text} {b.text}", _label(a, b))
 
 
