@@ -103,6 +103,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     done: list[Evaluation] = []
     failed = 0
     with shelf.vlm(arguments.model, quantization=arguments.quantization) as vlm:
+        if {"attention", "uncertainty"} <= wanted and not vlm.capabilities.attention:
+            _tell(f"{vlm.record.name} does not tell its attention: it is left out.")
         for i, observation in enumerate(chosen):
             part = _share(progress, i, len(chosen))
             try:
@@ -178,7 +180,8 @@ def _print_evaluation(evaluation: Evaluation, as_json: bool) -> None:
     ]
     if evaluation.uncertainty is not None:
         predictive = summary["predictive_entropy"]
-        rows.append(("semantic entropy", f"{summary['semantic_entropy']:.3g} nats"))
+        by_count = "" if evaluation.uncertainty.likelihoods_available else ", from counts: there are no likelihoods"
+        rows.append(("semantic entropy", f"{summary['semantic_entropy']:.3g} nats{by_count}"))
         rows.append(("predictive entropy", "not known" if predictive is None else f"{predictive:.3g} nats a token"))
         rows.append(("clusters", str(summary["n_clusters"])))
         for cluster in summary["clusters"]:
@@ -237,7 +240,7 @@ def _share(progress: Progress | None, i: int, n: int) -> Progress | None:
 
 def _add_model_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dataset", metavar="DIR", help="a folder in the ISI VQA format; default: the built-in one")
-    command.add_argument("--model", default="tiny-llava", help="catalogue name, hub id or local folder")
+    command.add_argument("--model", default="tiny-llava", help="catalogue name, hub id, local folder or endpoint:MODEL@URL")
     command.add_argument("--quantization", default="none", choices=("none", "4-bit", "8-bit"))
     command.add_argument("--entailment", default="tiny-nli", metavar="MODEL", help="compares the sampled answers")
     command.add_argument("--samples", type=int, default=10, metavar="N", help="sampled answers (10)")

@@ -55,7 +55,9 @@ def open_picture(source: Path | bytes, name: str = "") -> Image.Image:
         picture.seek(0)
         picture.load()
         return _to_rgb(ImageOps.exif_transpose(picture))
-    except (UnidentifiedImageError, Image.DecompressionBombError):
+    except Image.DecompressionBombError:
+        raise InputError(f"{shown} has far too many pixels: save a copy of at most 40 megapixels.") from None
+    except UnidentifiedImageError:
         raise InputError(f"{shown} is not a picture that can be used: give PNG, JPEG, WebP, BMP or GIF.") from None
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError):
         raise InputError(f"{shown} is damaged or cut short: save it again and retry.") from None

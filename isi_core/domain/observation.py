@@ -81,10 +81,11 @@ class Dataset:
         if by_stem:
             names = ", ".join(o.image.name for o in by_stem)
             raise InputError(f"{key!r} fits several pictures ({names}): give the whole file name.")
-        if key.isdecimal():
+        if key.isdecimal() and len(key) < 10:
             for observation in self.observations:
                 if observation.row == int(key):
                     return observation
         raise InputError(
-            f"No observation {key!r} in {self.name}: give a row number from 1 to {len(self)} or a picture's file name."
+            f"No observation {key[:100]!r} in {self.name}: "
+            f"give a row number from 1 to {len(self)} or a picture's file name."
         )

@@ -26,6 +26,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Progress = Callable[[str, float], None]
 
+
 def answer_weights(log_likelihoods: ArrayLike) -> Floats:
     """(n,) exp of the answers' log-likelihoods, normalized to sum to one."""
     weights: Floats = softmax(np.asarray(log_likelihoods, dtype=float))

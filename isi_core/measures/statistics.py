@@ -18,6 +18,7 @@ from scipy import stats
 from isi_core.domain.errors import InputError
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
 Statistic = Callable[..., Any]
 """Takes an array and `axis`, as np.mean and np.median do."""
 BootstrapMethod = Literal["percentile", "BCa", "basic"]
@@ -136,6 +137,45 @@ def _bootstrap(
     if not (np.isfinite(low) and np.isfinite(high)):  # BCa has no answer where all resamples agree
         low, high = map(float, np.quantile(result.bootstrap_distribution, [(1 - level) / 2, (1 + level) / 2]))
     return Interval(estimate, low, high, level, size)
+
+
+def half_sample_difference(
+    first: Callable[[Indices], Floats],
+    n_first: int,
+    second: Callable[[Indices], Floats],
+    n_second: int,
+    level: float = 0.95,
+    n: int = 2_000,
+    seed: int = 0,
+) -> Interval:
+    """first(all) - second(all) of two independent samples, its interval from half-samples without repeats.
+
+    For statistics that count what is alike, such as entropies: a bootstrap's resample repeats values, repeats are
+    alike, and so every resample looks surer than the sample (its interval then misses the truth far too often).
+    A half drawn without repeats spreads around the whole as the whole does around the truth (McCarthy, Rev. Int.
+    Stat. Inst. 37, 1969; Politis & Romano, Ann. Statist. 22, 1994); the interval is estimate +- z times that spread.
+
+    Parameters
+    ----------
+    first, second : take (b, m) indices of values, each row one subset, and give its (b,) statistic.
+    n_first, n_second : how many values there are; bounds are NaN where one has fewer than 4.
+    """
+    _check_level(level)
+    if min(n_first, n_second) < 1:
+        raise InputError("A difference needs at least one value on each side.")
+    rng = np.random.default_rng(seed)
+    estimate = 0.0
+    variance = 0.0
+    for sign, statistic, size in ((1, first, n_first), (-1, second, n_second)):
+        estimate += sign * float(statistic(np.arange(size)[None, :])[0])
+        if size < 4:
+            variance = float("nan")
+            continue
+        half = size // 2
+        subsets = np.sort(rng.permuted(np.tile(np.arange(size), (n, 1)), axis=1)[:, :half], axis=1)
+        variance += float(np.var(statistic(subsets))) * half / (size - half)
+    reach = float(stats.norm.ppf((1 + level) / 2)) * float(np.sqrt(variance))
+    return Interval(estimate, estimate - reach, estimate + reach, level, n_first + n_second)
 
 
 def wilson_interval(successes: int, n: int, level: float = 0.95) -> Interval:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from isi_core.domain.errors import ModelError
+from isi_core.models.vlm.endpoint_address import EXAMPLE, Endpoint, is_endpoint, parse_endpoint
 
 Kind = Literal["vlm", "entailment"]
 
@@ -17,6 +19,14 @@ DEFAULT_ENTAILMENT = "tiny-nli"
 EMBEDDED = Path(__file__).resolve().parents[2] / "assets" / "models"
 OTHER = "Other"
 """Family of models that are not in the catalogue: a hub id or a folder that a user typed."""
+ENDPOINT = "Endpoint"
+"""Family of models behind an OpenAI-compatible server."""
+
+TYPED_VARIABLE = "ISI_MODELS_TYPED"
+"""What users may type beside the catalogue's names: `on` (the default), `off`, or a comma-separated choice of
+`hub`, `folder` and `endpoint`."""
+FOLDER_VARIABLE = "ISI_MODELS_FOLDER"
+"""The folder that typed folders must lie in; relative ones are looked for there."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
@@ -39,6 +49,7 @@ class CatalogueRow:
     chat_template : Jinja source of the prompt as published; None takes the checkpoint's own.
     licence : of the weights.
     notes : one sentence for the page; "" where there is nothing to say.
+    endpoint : where a server's model is asked; None for models that are loaded here.
     """
 
     name: str
@@ -54,6 +65,7 @@ class CatalogueRow:
     chat_template: str | None = None
     licence: str = ""
     notes: str = ""
+    endpoint: Endpoint | None = None
 
 
 def _chat_template(before: str, after: str) -> str:
@@ -212,11 +224,11 @@ def sizes(family: str) -> list[CatalogueRow]:
 
 
 def find_vlm(name: str) -> CatalogueRow:
-    """The vision-language model of this name, hub id or local folder.
+    """The vision-language model of this name, hub id, local folder or `endpoint:MODEL@URL`.
 
     Raises
     ------
-    ModelError : it is none of them.
+    ModelError : it is none of them, or the operator does not allow it.
     """
     return _find(name, "vlm")
 
@@ -226,7 +238,7 @@ def find_entailment(name: str) -> CatalogueRow:
 
     Raises
     ------
-    ModelError : it is none of them.
+    ModelError : it is none of them, or the operator does not allow it.
     """
     return _find(name, "entailment")
 
@@ -236,21 +248,63 @@ def _find(name: str, kind: Kind) -> CatalogueRow:
     for row in ROWS:
         if row.kind == kind and typed in (row.name, str(row.source)):
             return row
-    folder = _folder(typed)
+    allowed = _allowed(kind)
+    if "endpoint" in allowed and is_endpoint(typed):
+        return _endpoint_row(parse_endpoint(typed))
+    folder = _folder(typed) if "folder" in allowed else None
     if folder is not None:
         return CatalogueRow(name=folder.name, family=OTHER, size="", source=folder, kind=kind)
-    if _HUB_ID.fullmatch(typed) and ".." not in typed and "--" not in typed:
+    if "hub" in allowed and _HUB_ID.fullmatch(typed) and ".." not in typed and "--" not in typed:
         return CatalogueRow(name=typed, family=OTHER, size="", source=typed, kind=kind)
+    # An address may hold a password: it is not repeated.
+    shown = "an endpoint" if is_endpoint(typed) else repr(typed[:100])
     known = ", ".join(row.name for row in ROWS if row.kind == kind)
-    raise ModelError(
-        f"No model {typed[:100]!r}: choose one of {known}, or give a hub id such as owner/name or an existing folder."
-    )
+    raise ModelError(f"No model {shown}: choose one of {known}{_ways(allowed)}.")
+
+
+def _allowed(kind: Kind) -> list[str]:
+    """What may be typed, of `hub`, `folder` and `endpoint`; an unknown word allows nothing."""
+    setting = os.environ.get(TYPED_VARIABLE, "").strip().lower()
+    kinds = ["hub", "folder", "endpoint"] if kind == "vlm" else ["hub", "folder"]
+    if setting in ("", "on"):
+        return kinds
+    chosen = {word.strip() for word in setting.split(",")}
+    return [way for way in kinds if way in chosen]
+
+
+def _ways(allowed: list[str]) -> str:
+    confined = os.environ.get(FOLDER_VARIABLE)
+    words = {
+        "hub": "a hub id such as owner/name",
+        "folder": f"a folder inside {FOLDER_VARIABLE}" if confined else "an existing folder",
+        "endpoint": f"an endpoint such as {EXAMPLE}",
+    }
+    ways = [words[way] for way in allowed]
+    return f", or give {' or '.join(ways)}" if ways else "; this server offers no others"
 
 
 def _folder(typed: str) -> Path | None:
-    """The folder that was typed, where there is one."""
+    """The folder that was typed, where there is one; none outside the operator's folder, not even a linked one."""
+    confined = os.environ.get(FOLDER_VARIABLE)
     try:
-        folder = Path(typed).expanduser()
-        return folder.resolve() if typed and folder.is_dir() else None
+        if not confined:
+            folder = Path(typed).expanduser()
+            return folder.resolve() if typed and folder.is_dir() else None
+        base = Path(confined).expanduser().resolve()
+        folder = (base / Path(typed).expanduser()).resolve()
+        return folder if typed and folder.is_relative_to(base) and folder != base and folder.is_dir() else None
     except (OSError, ValueError, RuntimeError):  # too long, a NUL, an unknown ~user
         return None
+
+
+def _endpoint_row(endpoint: Endpoint) -> CatalogueRow:
+    return CatalogueRow(
+        name=endpoint.name,
+        family=ENDPOINT,
+        size=endpoint.model,
+        source=endpoint.name,
+        kind="vlm",
+        parameters=0,
+        notes=f"Runs at {endpoint.base_url}, which gets every picture and text; it tells no attention.",
+        endpoint=endpoint,
+    )

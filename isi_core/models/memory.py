@@ -25,7 +25,7 @@ from isi_core.models.catalogue import (
 )
 from isi_core.models.weights import WeightCount, count_weights
 
-State = Literal["built in", "on disk", "to download", "too large", "missing"]
+State = Literal["built in", "on disk", "to download", "too large", "missing", "endpoint"]
 
 QUANTIZATIONS = ("none", "4-bit", "8-bit")
 # Bytes a weight: NF4's half byte and a float32 scale for every 64 of them; int8 and its scales by row.
@@ -60,8 +60,8 @@ class Readiness:
 
     @property
     def usable(self) -> bool:
-        """It can be loaded, after a download perhaps."""
-        return self.state in ("built in", "on disk", "to download")
+        """It can be loaded, after a download perhaps; or asked, if its server answers."""
+        return self.state in ("built in", "on disk", "to download", "endpoint")
 
 
 def weight_bytes(row: CatalogueRow, quantization: str = "none") -> int:
@@ -118,6 +118,10 @@ def readiness(row: CatalogueRow, quantization: str = "none", freed: int = 0) -> 
     freed : bytes that resident models would give back first.
     """
     free = free_memory() + freed
+    if row.endpoint is not None:
+        if quantization != "none":
+            raise ModelError(f"{row.name} is loaded by its own server: turn {quantization} off.")
+        return Readiness("endpoint", 0, free, f"{row.name} is asked over the network and needs no memory here.")
     try:
         need = memory_need(row, quantization)
     except ModelError as error:

@@ -34,6 +34,7 @@ Key = tuple[Kind, str, str]
 
 RESIDENT_VARIABLE = "ISI_RESIDENT_MODELS"
 _TELL_EVERY = 0.2  # seconds between two looks at whether a waiting caller was cancelled
+_MOST_ENDPOINTS = 16  # idle ones that are remembered with what was found out of them; they take no memory to speak of
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ class Shelf:
                     # Somebody may have left while the lock was free to tell: look before sleeping.
                     if not self._may_start(place, number):
                         self._changed.wait(_TELL_EVERY)
-                released = self._make_room(place, number) if place.model is None else None
+                released = self._prepare(place, number) if place.model is None else None
             except BaseException:
                 place.queue.remove(number)
                 self._forget(place)
@@ -186,6 +187,16 @@ class Shelf:
             place.holder, place.holder_thread = number, threading.get_ident()
             self._loading = self._loading or released is not None
             return place, released
+
+    def _prepare(self, place: _Place, number: int) -> list[Any] | None:
+        """The models taken off the shelf for one that is to be loaded; None for an endpoint, which is ready at once."""
+        if place.row.endpoint is None:
+            return self._make_room(place, number)
+        memory.readiness(place.row, place.quantization)  # refuses a quantization
+        place.model = _load_model(place.row, place.quantization)
+        for old in [p for p in self._idle() if p.row.endpoint is not None and not p.queue][:-_MOST_ENDPOINTS]:
+            self._take(old)
+        return None
 
     def _leave(self, place: _Place) -> None:
         place.holder = place.holder_thread = None
@@ -213,6 +224,8 @@ class Shelf:
         """It is this caller's turn: the model is free, and nobody who came earlier waits for its room."""
         if place.holder is not None or place.queue[0] != number:
             return False
+        if place.row.endpoint is not None:  # takes nobody's room
+            return True
         earlier = [p for p in self._to_load(place.row.kind) if p.first < number]
         if place.model is not None:
             return not any(self._too_many(p) > 0 for p in earlier)
@@ -220,11 +233,15 @@ class Shelf:
 
     def _to_load(self, kind: Kind) -> list[_Place]:
         """Places whose next caller has to load the model first."""
-        return [p for p in self._places.values() if p.row.kind == kind and p.model is None and p.holder is None]
+        return [p for p in self._of(kind) if p.model is None and p.holder is None]
+
+    def _of(self, kind: Kind) -> list[_Place]:
+        """Places of models that take memory here."""
+        return [p for p in self._places.values() if p.row.kind == kind and p.row.endpoint is None]
 
     def _too_many(self, place: _Place) -> int:
         """How many models of the kind must go before this one may come."""
-        resident = [p for p in self._places.values() if p.row.kind == place.row.kind and p.model is not None]
+        resident = [p for p in self._of(place.row.kind) if p.model is not None]
         return len(resident) + 1 - _resident_models()
 
     def _idle(self) -> list[_Place]:
@@ -234,7 +251,8 @@ class Shelf:
 
     def _victims(self, place: _Place, number: int) -> list[_Place]:
         """Models of the kind that may be released for this caller: idle, and waited for by nobody who came earlier."""
-        return [p for p in self._idle() if p.row.kind == place.row.kind and p.first > number]
+        own = self._of(place.row.kind)
+        return [p for p in self._idle() if p in own and p.first > number]
 
     def _make_room(self, place: _Place, number: int) -> list[Any]:
         """Take models off the shelf for a new one: as many as are too many, and more where memory needs it.
@@ -244,7 +262,7 @@ class Shelf:
         ModelError : the model would not fit even so; nothing is taken off then.
         """
         go = self._victims(place, number)[: max(0, self._too_many(place))]
-        spare = [p for p in self._idle() if p not in go and p.first > number]
+        spare = [p for p in self._idle() if p not in go and p.first > number and p.row.endpoint is None]
         ready = memory.readiness(place.row, place.quantization, sum(p.weight for p in go))
         while ready.state == "too large" and spare:
             go.append(spare.pop(0))
@@ -301,6 +319,10 @@ def _resident_models() -> int:
 
 def _load_model(row: CatalogueRow, quantization: str) -> Any:
     # Imported on first need: torch takes seconds, and the landing page does not wait for them.
+    if row.endpoint is not None:
+        from isi_core.models.vlm.endpoint import EndpointVLM
+
+        return EndpointVLM(row.endpoint)
     if row.kind == "vlm":
         from isi_core.models.vlm.hugging_face import HuggingFaceVLM
 

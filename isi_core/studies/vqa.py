@@ -49,6 +49,8 @@ def evaluate(
 ) -> Evaluation:
     """The trial's evaluation with `wanted` measured.
 
+    A model that does not tell its attention (an endpoint) is measured without where uncertainty is wanted too.
+
     Parameters
     ----------
     entailment : needed for `uncertainty`.
@@ -68,7 +70,7 @@ def evaluate(
     asked: set[Measure] = {"answer"}
     if "uncertainty" in wanted:
         asked.add("samples")
-    if "attention" in wanted:
+    if "attention" in wanted and (vlm.capabilities.attention or "uncertainty" not in wanted):
         asked.add("attention")
     share = 0.8 if "uncertainty" in wanted else 1.0
     (output,) = vlm.evaluate([trial], decoding, asked, _part(progress, 0.0, share))

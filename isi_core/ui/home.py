@@ -86,10 +86,13 @@ def _status() -> None:
 def _runs() -> None:
     st.subheader("Last runs", anchor=False)
     try:
-        runs = resources.store().recent(6)
+        stored = resources.store().recent(60)
     except StudioError as error:
         st.error(as_written(str(error)))
         return
+    # Each button on the page stores what it measured: the newest of a trial holds what came before it.
+    newest = {(run.digest, run.model_name): run for run in reversed(stored)}
+    runs = sorted(newest.values(), key=lambda run: run.id, reverse=True)[:6]
     if not runs:
         st.caption("No runs yet: press **Run** on one of the presets above.")
         return

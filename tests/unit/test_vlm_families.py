@@ -24,7 +24,7 @@ from transformers import (
 from isi_core.domain.attribution import GROUPS
 from isi_core.domain.decoding import Decoding
 from isi_core.models.vlm import attention_rows
-from isi_core.models.vlm.generation import beam_search, decode
+from isi_core.models.vlm.generation import beam_search, decode, shares_exactly
 from isi_core.models.vlm.prefill import Prefill, read_prompt
 from isi_core.models.vlm.prompt import Prompt, Span
 from isi_core.models.vlm.sampling import Draw, Forced, Greedy
@@ -124,8 +124,9 @@ def make_prompt(inputs: dict[str, torch.Tensor]) -> Prompt:
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("family", [qwen, paligemma, gemma3])
-def test_continuations_are_what_generate_makes(family: Any) -> None:
+@pytest.mark.parametrize(("family", "shares"), [(qwen, True), (paligemma, True), (gemma3, False)])
+def test_continuations_are_what_generate_makes(family: Any, shares: bool) -> None:
+    """A prompt that attends to itself both ways is shared all the same: it was read whole, and answers look back."""
     torch.manual_seed(0)
     model, all_inputs = family()
     for parameter in model.parameters():
@@ -136,16 +137,20 @@ def test_continuations_are_what_generate_makes(family: Any) -> None:
     assert attention_rows.install(model)
     prefills = [read_prompt(model, make_prompt(inputs), record_rows=True) for inputs in all_inputs]
     for prefill in prefills:  # each continued only when all have been read
-        check_against_generate(model, prefill)
+        assert shares_exactly(model, prefill) == shares
+        for shared in {shares, False}:
+            check_against_generate(model, prefill, shared)
 
 
-def check_against_generate(model: Any, prefill: Prefill) -> None:
+def check_against_generate(model: Any, prefill: Prefill, shared: bool) -> None:
     prompt = prefill.prompt
     recorder = attention_rows.RowRecorder(prompt, model.device, len(prompt))
-    limits = {"end_tokens": {END}, "max_new_tokens": STEPS}
+    limits = {"end_tokens": {END}, "max_new_tokens": STEPS, "shared": shared}
     [greedy] = decode(model, prefill, [0], Greedy(Decoding()), recorder=recorder, **limits)
     samples = decode(model, prefill, range(3), Draw(Decoding(top_k=0), ["a", "b", "c"]), **limits)
-    beam = beam_search(model, prefill, Decoding(strategy="beam", max_new_tokens=STEPS, num_beams=3), {END})
+    beam = beam_search(
+        model, prefill, Decoding(strategy="beam", max_new_tokens=STEPS, num_beams=3), {END}, shared=shared
+    )
     rows = prefill.rows
     assert rows is not None
     rows = rows + recorder.rows()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from isi_core.domain.decoding import Decoding
 from isi_core.domain.errors import Cancelled, InputError, ModelError
 from isi_core.domain.evaluation import ModelOutput
 from isi_core.domain.trial import Trial
-from isi_core.models.vlm import hugging_face
+from isi_core.models.out_of_memory import is_out_of_memory
 from isi_core.models.vlm.answers import to_answer, token_texts
 from isi_core.models.vlm.generation import Generated
 from isi_core.models.vlm.hugging_face import HuggingFaceVLM
@@ -176,7 +178,7 @@ def test_a_seed_gives_the_same_answers_in_another_process(vlm: HuggingFaceVLM, f
 
 def test_samples_in_several_batches_are_the_same(vlm: HuggingFaceVLM, monkeypatch: pytest.MonkeyPatch) -> None:
     together = samples_of(one(vlm, "samples"))
-    monkeypatch.setattr(hugging_face, "SAMPLE_BYTES", 1)
+    monkeypatch.setattr("isi_core.models.vlm.samples.SAMPLE_BYTES", 1)
     apart = samples_of(one(vlm, "samples"))
     assert [sample.token_ids for sample in apart] == [sample.token_ids for sample in together]
     for a, b in zip(apart, together, strict=True):
@@ -339,6 +341,71 @@ def test_running_out_of_memory_is_said_and_gives_some_back(vlm: HuggingFaceVLM) 
         vlm.evaluate([TRIAL], DECODING, ["answer"], exhaust)
     assert len(vlm.prefills) == 0
     assert answer_of(one(vlm, "answer")).tokens
+
+
+@contextmanager
+def room_for(vlm: HuggingFaceVLM, rows: int) -> Iterator[list[int]]:
+    """A model whose memory runs out at the third token of a batch of more rows; yields the sizes that failed."""
+    failed: list[int] = []
+    steps = 0
+
+    def check(module: torch.nn.Module, args: Any, options: dict[str, Any]) -> None:
+        nonlocal steps
+        size, new = options["inputs_embeds"].shape[:2]
+        steps = 0 if new > 1 else steps + 1
+        if size > rows and steps >= 3:
+            failed.append(size)
+            steps = 0
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    hook = vlm._model.get_decoder().register_forward_pre_hook(check, with_kwargs=True)
+    try:
+        yield failed
+    finally:
+        hook.remove()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_batch_that_runs_out_of_memory_is_drawn_in_halves(vlm: HuggingFaceVLM, shared: bool) -> None:
+    decoding = Decoding(**(DECODING.to_json() | {"n_samples": 24}))
+    before = samples_of(one(vlm, "samples", decoding))
+    assert vlm._shares is True
+    vlm._shares = shared
+    one(vlm, "answer", trial=make_trial(seed=1))
+    told: list[tuple[str, float]] = []
+    with room_for(vlm, 4) as failed:
+        [output] = vlm.evaluate([TRIAL], decoding, ["samples"], lambda *news: told.append(news))
+    assert len(failed) >= 2
+    assert failed == sorted(failed, reverse=True)
+    assert [sample.token_ids for sample in samples_of(output)] == [sample.token_ids for sample in before]
+    assert len(vlm.prefills) == 1  # the other trial's made room
+    assert [fraction for _, fraction in told] == sorted(fraction for _, fraction in told)
+    assert any("at a time, since memory ran out" in message for message, _ in told)
+
+
+def test_no_room_even_for_one_sample_is_said(vlm: HuggingFaceVLM) -> None:
+    with room_for(vlm, 0), pytest.raises(ModelError, match="ran out of memory on cpu"):
+        one(vlm, "samples", Decoding(**(DECODING.to_json() | {"seed": 2})))
+    assert len(vlm.prefills) == 0
+
+
+def test_every_devices_way_of_running_out_of_memory_is_known() -> None:
+    with pytest.raises(RuntimeError) as real:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert is_out_of_memory(real.value)
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 9.0 GB)"))
+    assert not is_out_of_memory(RuntimeError("shape mismatch"))
+    assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_another_failure_is_not_taken_for_a_lack_of_memory(vlm: HuggingFaceVLM) -> None:
+    def fail(message: str, fraction: float) -> None:
+        if "Drawing" in message:
+            raise RuntimeError("shape mismatch")
+
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        vlm.evaluate([TRIAL], DECODING, ["samples"], fail)
 
 
 def test_the_thread_setting_is_left_as_it_was(vlm: HuggingFaceVLM) -> None:

@@ -21,6 +21,7 @@ from transformers.masking_utils import sdpa_mask
 
 from isi_core.domain.attribution import GROUPS, AttentionRecord
 from isi_core.domain.errors import ModelError
+from isi_core.models.vlm import shared_prefix
 from isi_core.models.vlm.prompt import Prompt
 
 # Neither "sdpa" nor "flash" in it: transformers takes branches on such names.
@@ -93,28 +94,11 @@ class RowRecorder:
         """Number of layers that have reported."""
         return len(self._sums)
 
-    def add(
-        self,
-        layer: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        mask: torch.Tensor | None,
-        scaling: float | None,
-    ) -> None:
-        """Record a layer's last row; query (1, heads, new, d), key (1, key heads, keys, d) with grouped heads."""
-        heads, size = query.shape[1], query.shape[3]
-        key_heads, keys = key.shape[1], key.shape[2]
-        grouped = query[0, :, -1].view(key_heads, heads // key_heads, size)
-        scores = torch.matmul(grouped, key[0].transpose(1, 2)).float() * (size**-0.5 if scaling is None else scaling)
-        scores = scores.view(heads, keys)
-        if mask is not None:
-            row = mask[0, :, -1, :keys]
-            scores = scores.masked_fill(~row, float("-inf")) if row.dtype == torch.bool else scores + row.float()
-        shares = scores.softmax(dim=-1)
-
-        seen = self._seen.get(layer, self._start) + query.shape[2]
+    def add(self, layer: int, shares: torch.Tensor, new: int) -> None:
+        """Record a layer's last row, (heads, keys) shares of attention, after `new` more tokens."""
+        seen = self._seen.get(layer, self._start) + new
         self._seen[layer] = seen
-        first = seen - keys  # a sliding window's cache holds the last keys only
+        first = seen - shares.shape[-1]  # a sliding window's cache holds the last keys only
         self._sums.setdefault(layer, []).append(shares @ self._group_weights(seen)[first:])
         means = torch.nn.functional.pad(shares.mean(dim=0), (first, 0))
         self._columns.setdefault(layer, []).append((means[self._watched] * self._shown).half())
@@ -177,12 +161,35 @@ def _attend(
     scaling: float | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Scaled-dot-product attention that shows its inputs to the thread's recorder."""
-    output = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
+    """Scaled-dot-product attention, of a shared prompt too, that shows its last row to the thread's recorder."""
     recorder = _recorder.get()
+    shared = shared_prefix.attend(module, query, key, value, attention_mask, scaling, **options)
+    if shared is not None:
+        output, shares = shared
+        if recorder is not None:
+            recorder.add(int(module.layer_idx), shares[0], 1)  # type: ignore[arg-type]
+        return output, None
+    result = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
     if recorder is not None:
-        recorder.add(int(module.layer_idx), query, key, attention_mask, scaling)  # type: ignore[arg-type]
-    return output
+        shares = _last_row(query, key, attention_mask, scaling)
+        recorder.add(int(module.layer_idx), shares, query.shape[2])  # type: ignore[arg-type]
+    return result
+
+
+def _last_row(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, scaling: float | None) -> torch.Tensor:
+    """(heads, keys) float32 shares of the last query's attention.
+
+    query (1, heads, new, d), key (1, key heads, keys, d) with grouped heads.
+    """
+    heads, size = query.shape[1], query.shape[3]
+    key_heads, keys = key.shape[1], key.shape[2]
+    grouped = query[0, :, -1].view(key_heads, heads // key_heads, size)
+    scores = torch.matmul(grouped, key[0].transpose(1, 2)).float() * (size**-0.5 if scaling is None else scaling)
+    scores = scores.view(heads, keys)
+    if mask is not None:
+        row = mask[0, :, -1, :keys]
+        scores = scores.masked_fill(~row, float("-inf")) if row.dtype == torch.bool else scores + row.float()
+    return scores.softmax(dim=-1)
 
 
 AttentionInterface.register(NAME, _attend)

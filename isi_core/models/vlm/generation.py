@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +13,20 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 
 from isi_core.domain.decoding import Decoding
 from isi_core.domain.errors import ModelError
+from isi_core.models.out_of_memory import is_out_of_memory
 from isi_core.models.vlm.attention_rows import RowRecorder, recording
 from isi_core.models.vlm.prefill import Prefill
 from isi_core.models.vlm.sampling import Choice
+from isi_core.models.vlm.shared_prefix import agree, can_share, share, sharing
+
+_log = logging.getLogger(__name__)
 
 OnToken = Callable[[int], None]
 """Told how many tokens each row has by now; may raise to stop."""
+
+
+_CHECKED_TOKENS = 64
+"""Tokens of a prompt on which the two ways of continuing it are compared."""
 
 
 @dataclass
@@ -47,11 +56,13 @@ def decode(
     max_new_tokens: int,
     on_token: OnToken | None = None,
     recorder: RowRecorder | None = None,
+    shared: bool = False,
 ) -> list[Generated]:
     """Continue the prompt once for each of `rows`, whose numbers `choose` gets.
 
     A recorder (for one row) gets the attention rows of every answer token but the first,
-    which is the prefill's.
+    which is the prefill's. `shared` rows read the prefill's keys and values where they are, which
+    `shares_exactly` must have allowed; else each row gets a copy.
     """
     done = [Generated() for _ in rows]
     active = list(range(len(rows)))
@@ -70,7 +81,7 @@ def decode(
         if step + 1 == max_new_tokens or not len(going):
             break
         if cache is None:  # only now, so that rows which end at once are never copied
-            cache = prefill.fork(len(going))
+            cache = share(prefill.cache) if shared else prefill.fork(len(going))
         elif len(going) < len(active):
             cache.batch_select_indices(going)
         active = [active[i] for i in going.tolist()]
@@ -80,13 +91,52 @@ def decode(
     return done
 
 
+def shares_exactly(model: Any, prefill: Prefill) -> bool:
+    """Whether answers of this model may share the prompt's keys and values: both ways are run and compared.
+
+    Two steps of the three likeliest first tokens after the prompt's last 64, one of the rows dropping
+    out between them. False for sliding windows, capped scores, attention of a model's own, and
+    whatever else makes a difference beyond `shared_prefix`'s tolerances.
+    """
+    if not can_share(prefill.cache, len(prefill.prompt)):
+        return False
+    prefill = prefill.tail(_CHECKED_TOKENS)
+    first = prefill.logits.topk(3).indices
+    start = prefill.prompt.inputs["input_ids"][:, -_CHECKED_TOKENS:]
+    ways = []
+    try:
+        for cache in (prefill.fork(len(first)), share(prefill.cache)):
+            ids = torch.cat([start.expand(len(first), -1), first[:, None]], dim=1)
+            logits = [_next_logits(model, ids, cache, _positions(prefill, len(ids), 0))]
+            kept = torch.tensor([0, 2], device=first.device)
+            cache.batch_select_indices(kept)
+            ids = torch.cat([ids[kept], first[:2, None]], dim=1)
+            logits.append(_next_logits(model, ids, cache, _positions(prefill, len(ids), 1)))
+            ways.append(torch.cat(logits))
+    except Exception as error:  # attention of another kind than was expected may fail in any way
+        if is_out_of_memory(error):
+            raise
+        _log.info("Answers get copies of the prompt's keys and values", exc_info=True)
+        return False
+    return agree(*ways, number=model.dtype)
+
+
 def beam_search(
-    model: Any, prefill: Prefill, decoding: Decoding, end_tokens: Collection[int], on_token: OnToken | None = None
+    model: Any,
+    prefill: Prefill,
+    decoding: Decoding,
+    end_tokens: Collection[int],
+    on_token: OnToken | None = None,
+    shared: bool = False,
 ) -> list[int]:
-    """The tokens of the best beam, the end token included, by transformers' own search (length penalty 1)."""
+    """The tokens of the best beam, the end token included, by transformers' own search (length penalty 1).
+
+    `shared` beams read the prompt where it is, as for `decode`.
+    """
     inputs = dict(prefill.prompt.inputs)
-    cache = prefill.fork_before_last(decoding.num_beams)
+    cache = prefill.fork_before_last(1 if shared else decoding.num_beams)
     if cache is not None:
+        cache = share(cache) if shared else cache
         inputs = {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"]}
     ends = sorted(end_tokens)
     config = GenerationConfig(
@@ -101,12 +151,13 @@ def beam_search(
         pad_token_id=ends[0] if ends else 0,
     )
     start = len(prefill.prompt)
-    output = model.generate(
-        **inputs,
-        past_key_values=cache,
-        generation_config=config,
-        stopping_criteria=StoppingCriteriaList([_Reporting(on_token, start)]),
-    )
+    with sharing(cache):
+        output = model.generate(
+            **inputs,
+            past_key_values=cache,
+            generation_config=config,
+            stopping_criteria=StoppingCriteriaList([_Reporting(on_token, start)]),
+        )
     tokens: list[int] = output[0, start:].tolist()
     end = next((i for i, token in enumerate(tokens) if token in end_tokens), len(tokens) - 1)
     return tokens[: end + 1]
@@ -143,7 +194,8 @@ def _next_logits(model: Any, ids: torch.Tensor, cache: Any, positions: torch.Ten
         position_ids=positions,
         use_cache=True,
     )
-    logits: torch.Tensor = model(**inputs, logits_to_keep=1, return_dict=True).logits[:, -1].float()
+    with sharing(cache):
+        logits: torch.Tensor = model(**inputs, logits_to_keep=1, return_dict=True).logits[:, -1].float()
     return logits
 
 

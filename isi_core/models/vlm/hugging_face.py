@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,20 +15,21 @@ from isi_core.domain.decoding import Decoding
 from isi_core.domain.errors import InputError, ModelError
 from isi_core.domain.evaluation import Measure, ModelOutput, ModelRecord
 from isi_core.domain.trial import Trial
+from isi_core.models.out_of_memory import is_out_of_memory
 from isi_core.models.threads import is_small, one_thread
 from isi_core.models.vlm import attention_rows
 from isi_core.models.vlm.answers import to_answer
 from isi_core.models.vlm.attention_rows import RowRecorder, Rows
-from isi_core.models.vlm.generation import Generated, beam_search, decode
+from isi_core.models.vlm.generation import Generated, beam_search, decode, shares_exactly
 from isi_core.models.vlm.loading import Checkpoint, Quantization, load_checkpoint
+from isi_core.models.vlm.part import Part, never_back
 from isi_core.models.vlm.pictures import tower_picture
 from isi_core.models.vlm.prefill import CACHE_BYTES, Prefill, PrefillCache, decoder_blocks, read_prompt
 from isi_core.models.vlm.prompt import Prompt, PromptBuilder
 from isi_core.models.vlm.protocol import Capabilities, Progress
+from isi_core.models.vlm.samples import draw_samples
 from isi_core.models.vlm.sampling import Draw, Forced, Greedy
-
-SAMPLE_BYTES = 2 << 30
-"""Keys and values of samples decoded side by side; more samples come in several batches."""
+from isi_core.models.vlm.shared_prefix import can_share
 
 _READING, _ANSWERING, _SAMPLING = (0.0, 0.2), (0.2, 0.5), (0.5, 1.0)
 
@@ -63,6 +64,7 @@ class HuggingFaceVLM:
         )
         self._small = is_small(self._model)
         self._layers = len(decoder_blocks(self._model))
+        self._shares: bool | None = None
         self.capabilities = Capabilities(
             attention=attention_rows.install(self._model), hidden_states=self._layers > 0, likelihoods=True, beam=True
         )
@@ -116,12 +118,15 @@ class HuggingFaceVLM:
         """
         self._check(measures)
         outputs = []
+        progress = never_back(progress) if progress is not None else None
         try:
             with torch.inference_mode(), one_thread(self._small):
                 for i, trial in enumerate(trials):
-                    part = _Part(progress, i / len(trials), (i + 1) / len(trials))
+                    part = Part(progress, i / len(trials), (i + 1) / len(trials))
                     outputs.append(self._evaluate(trial, decoding, measures, part))
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             self.prefills.clear()
             raise ModelError(
                 f"{self.record.name} ran out of memory on {self.record.device}: shorten the context, ask for shorter "
@@ -157,7 +162,7 @@ class HuggingFaceVLM:
         if "hidden_states" in measures and not self.capabilities.hidden_states:
             raise ModelError(f"{self.record.name} does not tell its hidden states: use another model.")
 
-    def _evaluate(self, trial: Trial, decoding: Decoding, measures: Collection[Measure], part: _Part) -> ModelOutput:
+    def _evaluate(self, trial: Trial, decoding: Decoding, measures: Collection[Measure], part: Part) -> ModelOutput:
         prefill = self._prefill(trial, decoding.max_new_tokens, part.within(*_READING))
         answer = attention = samples = None
         if "answer" in measures or "attention" in measures:
@@ -177,7 +182,7 @@ class HuggingFaceVLM:
             hidden_states=prefill.hidden_states if "hidden_states" in measures else None,
         )
 
-    def _prefill(self, trial: Trial, max_new_tokens: int, part: _Part) -> Prefill:
+    def _prefill(self, trial: Trial, max_new_tokens: int, part: Part) -> Prefill:
         known = self.prefills.get(trial.digest)
         if known is not None:
             self._prompts.check_length(known.prompt, max_new_tokens)
@@ -193,7 +198,7 @@ class HuggingFaceVLM:
         self.prefills.put(trial.digest, prefill)
         return prefill
 
-    def _answer(self, prefill: Prefill, decoding: Decoding, attend: bool, part: _Part) -> tuple[Generated, Rows | None]:
+    def _answer(self, prefill: Prefill, decoding: Decoding, attend: bool, part: Part) -> tuple[Generated, Rows | None]:
         """The main answer, and the attention rows of its tokens, the end token's left out."""
         limit = decoding.max_new_tokens
         choose: Greedy | Draw | Forced = Greedy(decoding)
@@ -202,7 +207,12 @@ class HuggingFaceVLM:
         elif decoding.strategy == "beam":
             searching, part = part.within(0.0, 0.9), part.within(0.9, 1.0)
             tokens = beam_search(
-                self._model, prefill, decoding, self._end_tokens, searching.counter("Searching", limit)
+                self._model,
+                prefill,
+                decoding,
+                self._end_tokens,
+                searching.counter("Searching", limit),
+                self._shared(prefill),
             )
             # Beams are searched without their likelihoods and attention; the best one is read once more for them.
             choose, limit = Forced(tokens), len(tokens)
@@ -216,6 +226,7 @@ class HuggingFaceVLM:
             max_new_tokens=limit,
             on_token=part.counter("Answering", limit),
             recorder=recorder,
+            shared=self._shared(prefill),
         )
         if recorder is None:
             return generated, None
@@ -225,27 +236,22 @@ class HuggingFaceVLM:
         steps = len(generated.tokens) - generated.finished
         return generated, Rows(rows.sums[:steps], rows.columns[:steps])
 
-    def _samples(self, prefill: Prefill, decoding: Decoding, part: _Part) -> list[Generated]:
-        count = decoding.n_samples
-        choose = Draw(decoding, [f"sample {i}" for i in range(count)])
-        row_bytes = prefill.nbytes * (len(prefill.prompt) + decoding.max_new_tokens) / len(prefill.prompt)
-        batch = max(1, min(count, int(SAMPLE_BYTES / max(row_bytes, 1))))
-        drawn: list[Generated] = []
-        for start in range(0, count, batch):
-            rows = range(start, min(start + batch, count))
-            on_token = part.within(start / count, rows.stop / count).counter(
-                f"Drawing answers {start + 1} to {rows.stop} of {count}", decoding.max_new_tokens
-            )
-            drawn += decode(
-                self._model,
-                prefill,
-                rows,
-                choose,
-                end_tokens=self._end_tokens,
-                max_new_tokens=decoding.max_new_tokens,
-                on_token=on_token,
-            )
-        return drawn
+    def _samples(self, prefill: Prefill, decoding: Decoding, part: Part) -> list[Generated]:
+        return draw_samples(
+            self._model,
+            prefill,
+            decoding,
+            end_tokens=self._end_tokens,
+            shared=self._shared(prefill),
+            part=part,
+            make_room=lambda: self.prefills.clear(but=prefill),
+        )
+
+    def _shared(self, prefill: Prefill) -> bool:
+        """Whether answers read the prompt's keys and values where they are; found out with the first prompt."""
+        if self._shares is None:
+            self._shares = self.capabilities.attention and shares_exactly(self._model, prefill)
+        return self._shares and can_share(prefill.cache, len(prefill.prompt))
 
     def _to_device(self, prompt: Prompt) -> Prompt:
         number = getattr(torch, self.record.dtype)
@@ -254,26 +260,3 @@ class HuggingFaceVLM:
             for key, value in prompt.inputs.items()
         }
         return replace(prompt, inputs=inputs)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A stretch of the whole work, from `low` to `high` of it."""
-
-    progress: Progress | None
-    low: float
-    high: float
-
-    def within(self, low: float, high: float) -> _Part:
-        """A stretch of this one."""
-        width = self.high - self.low
-        return _Part(self.progress, self.low + low * width, self.low + high * width)
-
-    def report(self, message: str, done: float) -> None:
-        """Tell that this share of the stretch is done."""
-        if self.progress is not None:
-            self.progress(message, self.low + min(done, 1.0) * (self.high - self.low))
-
-    def counter(self, message: str, limit: int) -> Callable[[int], None]:
-        """Tells of each token, of at most `limit`."""
-        return lambda tokens: self.report(f"{message}: {tokens} tokens", tokens / limit)

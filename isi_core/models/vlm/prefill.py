@@ -7,7 +7,7 @@ import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,13 @@ class Prefill:
             fork.batch_repeat_interleave(rows)
         return fork
 
+    def tail(self, tokens: int) -> Prefill:
+        """The same as if the model had forgotten all but the last tokens; nothing is copied."""
+        cache = _fork(self.cache)
+        for layer in cache.layers:
+            layer.keys, layer.values = layer.keys[..., -tokens:, :], layer.values[..., -tokens:, :]
+        return replace(self, cache=cache)
+
     @property
     def nbytes(self) -> int:
         """Memory held, in bytes, by the keys and values and by the prompt's tensors; the rest is small."""
@@ -105,9 +112,9 @@ class PrefillCache:
         while len(self._prefills) > 1 and self.nbytes > self.limit:
             self._prefills.popitem(last=False)
 
-    def clear(self) -> None:
-        """Let all of them go."""
-        self._prefills.clear()
+    def clear(self, but: Prefill | None = None) -> None:
+        """Let all of them go, or all but one."""
+        self._prefills = OrderedDict((digest, kept) for digest, kept in self._prefills.items() if kept is but)
 
     @property
     def nbytes(self) -> int:

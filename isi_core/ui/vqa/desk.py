@@ -205,7 +205,7 @@ def _from_link(dataset: Dataset, link: Mapping[str, str]) -> tuple[Draft, str]:
     if image in IMAGE_KINDS:
         draft = replace(draft, image=ImagePreset(image))  # type: ignore[arg-type]
     else:
-        problems.append(f"The link's picture {image!r} is unknown: choose one of {', '.join(IMAGE_KINDS)}.")
+        problems.append(f"The link's picture {image[:50]!r} is unknown: choose one of {', '.join(IMAGE_KINDS)}.")
     if context in CONTEXT_KINDS:
         draft = replace(draft, context=ContextPreset(context))  # type: ignore[arg-type]
     else:
@@ -224,6 +224,12 @@ def open_desk() -> Desk:
             desk.model = st.query_params["model"]
         st.session_state[_KEY] = desk
     return desk
+
+
+def session_entries() -> list[Entry]:
+    """The trials that this session has asked, oldest first; none where the page was never opened."""
+    desk: Desk | None = st.session_state.get(_KEY)
+    return list(desk.entries) if desk is not None else []
 
 
 def write_link(desk: Desk) -> None:
