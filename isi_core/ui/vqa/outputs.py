@@ -12,7 +12,7 @@ from isi_core.domain.decoding import Decoding
 from isi_core.domain.errors import StudioError
 from isi_core.domain.evaluation import Evaluation
 from isi_core.domain.trial import Trial
-from isi_core.measures.semantic_entropy import recluster
+from isi_core.measures.semantic_entropy import can_recluster, recluster
 from isi_core.reports import charts
 from isi_core.reports.figures import heat_map_legend, heat_map_reading, is_grid
 from isi_core.reports.wording import decoding_words, number
@@ -96,7 +96,7 @@ def _under_settings(desk: Desk, evaluation: Evaluation) -> Evaluation:
     found = evaluation.uncertainty
     if found is None or found.settings == desk.settings:
         return evaluation
-    if found.settings.entailment_model != desk.settings.entailment_model:
+    if not can_recluster(found, desk.settings):
         return replace(evaluation, uncertainty=None)
     return replace(evaluation, uncertainty=recluster(found, desk.settings))
 

@@ -1,0 +1,58 @@
+"""The landing page."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from isi_core.ui import resources
+from tests.pages import visitor
+
+_PRESETS = {
+    "annotated": ("annotated", "none"),
+    "complementary": ("natural", "complementary"),
+    "contradictory": ("natural", "contradictory"),
+}
+
+
+def test_with_nothing_done_yet_it_says_where_to_start() -> None:
+    at = visitor.visit_home()
+    assert [title.value for title in at.title] == ["ISI Studio"]
+    assert {button.key for button in at.button} >= {f"home_{name}" for name in _PRESETS}
+    assert visitor.shows(at, "No runs yet")
+    assert visitor.messages(at) == []
+
+
+@pytest.mark.parametrize("name", _PRESETS)
+def test_a_preset_is_one_click_to_a_measured_trial(name: str) -> None:
+    at = visitor.press(visitor.visit_home(), f"home_{name}")
+    assert [title.value for title in at.title] == ["VQA Interventions"]
+    visitor.settle(at)
+    (entry,) = visitor.desk(at).entries
+    made = entry.evaluation
+    assert (made.trial.image_kind, made.trial.context_kind) == _PRESETS[name]
+    assert made.answer is not None and made.uncertainty is not None and made.attribution is not None
+    assert visitor.answer(at) == made.answer.text
+
+    at.switch_page("Home.py")
+    visitor.run(at)
+    assert not visitor.shows(at, "No runs yet")
+    assert visitor.shows(at, made.trial.observation_id) and visitor.shows(at, made.answer.text)
+    (stored,) = resources.store().recent()
+    assert (stored.digest, stored.answer) == (made.trial.digest, made.answer.text)
+
+
+def test_it_is_on_screen_before_torch_is_imported(tmp_path: Path) -> None:
+    script = (
+        "import sys\n"
+        "from tests.pages import visitor\n"
+        "at = visitor.visit_home()\n"
+        "assert at.title[0].value == 'ISI Studio'\n"
+        "assert not {'torch', 'transformers', 'reportlab'} & set(sys.modules)\n"
+    )
+    environment = {**os.environ, "ISI_HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", script], cwd=visitor.ROOT, env=environment, check=True, timeout=120)
