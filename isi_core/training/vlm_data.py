@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from random import Random
 
 import numpy as np
@@ -20,7 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from isi_core.training.vlm_model import GRID, IMAGE_SIZE, IMAGE_TOKENS
 from isi_core.worlds.scenes.drawing import render_annotated, render_scene
 from isi_core.worlds.scenes.graph import COLOURS, KINDS, SIZES, Scene, draw_training_scene
-from isi_core.worlds.scenes.language import draw_answer, nudge, open_question
+from isi_core.worlds.scenes.language import OPEN_TOPICS, draw_answer, nudge, open_question
 from isi_core.worlds.scenes.questions import FAMILIES, Question, draw_question
 
 _DRAWN_SIZE = 2 * IMAGE_SIZE
@@ -36,6 +37,7 @@ class Mix:
     Attributes
     ----------
     yes_no, open : turns of each sort a picture.
+    families, topics : what they ask; one that stands here more often is asked more often.
     context : share of the yes/no turns that have a context.
     unrelated : share of the contexts that are about another picture, as the random preset's are.
     context_right : share of the others that speak for the truth: often enough to be worth leaning on.
@@ -44,6 +46,8 @@ class Mix:
 
     yes_no: int
     open: int
+    families: tuple[str, ...] = FAMILIES
+    topics: tuple[str, ...] = OPEN_TOPICS
     context: float = 0.0
     unrelated: float = 0.2
     context_right: float = 0.85
@@ -132,18 +136,20 @@ class TurnEncoder:
         return prompt + said, [0.0] * len(prompt) + [first] + [rest] * (len(said) - 1)
 
 
-def draw_yes_no(rng: Random, scene: Scene) -> Question:
-    """A yes/no question by lot that this scene allows."""
-    while True:
-        question = draw_question(rng, scene, rng.choice(FAMILIES), rng.random() < 0.5)
+def draw_yes_no(rng: Random, scene: Scene, families: Sequence[str] = FAMILIES) -> Question:
+    """A yes/no question by lot that this scene allows; one of any family where it allows none of these."""
+    for tries in count():
+        family = rng.choice(families if tries < 10 else FAMILIES)
+        question = draw_question(rng, scene, family, rng.random() < 0.5)
         if question is not None:
             return question
+    raise AssertionError("every scene allows a question about existence")
 
 
 def _turns(rng: Random, encoder: TurnEncoder, scene: Scene, mix: Mix) -> list[tuple[list[int], list[float]]]:
     turns = []
     for _ in range(mix.yes_no):
-        question = draw_yes_no(rng, scene)
+        question = draw_yes_no(rng, scene, mix.families)
         context = ""
         if rng.random() < mix.context:
             if rng.random() < mix.unrelated:
@@ -153,7 +159,7 @@ def _turns(rng: Random, encoder: TurnEncoder, scene: Scene, mix: Mix) -> list[tu
                 context = nudge(rng, question.claim, towards=question.truth is right)
         turns.append(encoder.turn(encoder.prompt(question.text, context), draw_answer(rng, question), True))
     for _ in range(mix.open):
-        text, answer = open_question(rng, scene)
+        text, answer = open_question(rng, scene, mix.topics)
         turns.append(encoder.turn(encoder.prompt(text), answer, False))
     return turns
 

@@ -6,6 +6,7 @@ never by stating what the picture shows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 from isi_core.worlds.scenes.graph import COLUMNS, ROWS, Scene, SceneObject
@@ -158,24 +159,27 @@ def describe(scene: Scene) -> str:
     return f"The picture shows {listed}, {setting}."
 
 
-def open_question(rng: Random, scene: Scene) -> tuple[str, str]:
-    """An open question and its answer: these bind words to places while the model learns."""
+OPEN_TOPICS = ("place", "colour", "where", "size", "number", "everything")
+
+
+def open_question(rng: Random, scene: Scene, topics: Sequence[str] = OPEN_TOPICS) -> tuple[str, str]:
+    """An open question on one of the topics and its answer: these bind words to places while the model learns.
+
+    What stands at a place is asked instead where the topic does not fit the object.
+    """
     item = rng.choice(scene.objects)
     alone = len(scene.of_kind(item.kind)) == 1
-    choice = rng.randrange(6)
-    if choice == 0 or (not alone and choice in (1, 2, 3)):
-        return f"What is {_place(item)}?", f"A {name(item)}."
-    if choice == 1:
+    topic = rng.choice(topics)
+    number = len(scene.of_kind(item.kind))
+    if topic == "everything":
+        return "What does the picture show?", describe(scene)
+    if topic == "number" and number in NUMBERS:
+        be = "is" if number == 1 else "are"
+        return f"How many {plural(item.kind)} are there?", f"There {be} {NUMBERS[number]}."
+    if topic == "colour" and alone:
         return f"What colour is the {item.kind}?", f"It is {item.colour}."
-    if choice == 2:
+    if topic == "where" and alone:
         return f"Where is the {item.kind}?", f"It is {_place(item)}."
-    if choice == 3:
+    if topic == "size" and alone:
         return f"How large is the {item.kind}?", f"It is {item.size}."
-    if choice == 4:
-        number = len(scene.of_kind(item.kind))
-        if number in NUMBERS:
-            return (
-                f"How many {plural(item.kind)} are there?",
-                f"There {'is' if number == 1 else 'are'} {NUMBERS[number]}.",
-            )
-    return "What does the picture show?", describe(scene)
+    return f"What is {_place(item)}?", f"A {name(item)}."
