@@ -21,7 +21,9 @@ with left:
     inputs.context(desk)
     inputs.question(desk)
     settings.model(desk)
-    settings.measures(desk)
+    with st.container(horizontal=True, gap="small"):
+        settings.measures(desk)
+        settings.another_model(desk)
 with right:
     trial = outputs.current_input(desk)
     work.start_wanted(desk)

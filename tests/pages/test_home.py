@@ -56,3 +56,15 @@ def test_it_is_on_screen_before_torch_is_imported(tmp_path: Path) -> None:
     )
     environment = {**os.environ, "ISI_HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", script], cwd=visitor.ROOT, env=environment, check=True, timeout=120)
+
+
+def test_a_last_run_opens_with_its_input_and_results() -> None:
+    at = visitor.choose(visitor.visit(obs="3"), "vqa_context_kind", "contradictory")
+    asked = visitor.desk(visitor.measure(at)).entries[0]
+    later = visitor.visit_home()
+    [run] = resources.store().recent()[:1]
+    visitor.press(later, f"home_run_{run.id}")
+    opened = visitor.desk(later)
+    assert opened.draft == asked.draft
+    assert opened.entries[-1].evaluation.trial.digest == asked.evaluation.trial.digest
+    assert opened.trial().digest == asked.evaluation.trial.digest

@@ -157,7 +157,7 @@ def test_a_failing_model_is_one_sentence(kind: str, tmp_path: Path, monkeypatch:
         "cut weights": str(_broken(tmp_path / "broken")),
         "not on this machine": "isi-studio-tests/no-such-model",
     }[kind]
-    at = visitor.visit(model=model)
+    at = visitor.write(visitor.visit(), "vqa_model_typed", model)
     lying = visitor.desk(at)
     visitor.settle(visitor.press(at, "vqa_ask"))
     assert lying.entries == [] and visitor.answer(at) is None

@@ -22,7 +22,7 @@ from isi_core.domain.interventions import ContextPreset, EditText, ImagePreset
 from isi_core.domain.observation import Dataset, Observation
 from isi_core.domain.trial import Trial, image_digest
 from isi_core.domain.uncertainty import UncertaintySettings
-from isi_core.models.catalogue import DEFAULT_VLM
+from isi_core.models.catalogue import DEFAULT_VLM, ROWS
 from isi_core.reports.figures import thumbnail
 from isi_core.studies.draft import Draft, Timeline
 from isi_core.studies.trials import CONTEXT_KINDS, IMAGE_KINDS, build_trial
@@ -220,8 +220,12 @@ def open_desk() -> Desk:
         dataset = resources.dataset(BUILT_IN)
         draft, problem = _from_link(dataset, st.query_params.to_dict())
         desk = Desk(Timeline(draft), error=problem)
-        if st.query_params.get("model"):
-            desk.model = st.query_params["model"]
+        model = st.query_params.get("model", desk.model)
+        if any(row.name == model for row in ROWS if row.kind == "vlm"):
+            desk.model = model
+        else:
+            # A link may have been written by anybody: it opens no folder and downloads nothing.
+            desk.error = f"{desk.error} A link chooses models of the catalogue only, not {model[:50]!r}.".strip()
         st.session_state[_KEY] = desk
     return desk
 
@@ -234,7 +238,9 @@ def session_entries() -> list[Entry]:
 
 def write_link(desk: Desk) -> None:
     """Let the address name what is on the desk, as far as an address can."""
-    link = {"image": desk.draft.image.kind, "model": desk.model}
+    link = {"image": desk.draft.image.kind}
+    if any(row.name == desk.model for row in ROWS):
+        link["model"] = desk.model
     if not desk.upload:
         link["obs"] = desk.draft.observation
     if isinstance(desk.draft.context, ContextPreset):

@@ -233,6 +233,9 @@ def _attention(evaluation: Evaluation, averages: Averages | None) -> None:
     found = evaluation.attribution
     with st.container(border=True, key="vqa_attention"):
         st.markdown("**Attention attribution**")
+        if found is None and evaluation.model.attention == "not told":
+            st.caption("This model is asked through an endpoint, which does not tell its attention.")
+            return
         if found is None:
             st.caption("Not measured: press *Measure attention* to see which input the answer was made from.")
             return

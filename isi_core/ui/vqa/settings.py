@@ -48,6 +48,31 @@ def model(desk: Desk) -> None:
     _readiness(row, desk)
 
 
+def another_model(desk: Desk) -> None:
+    """Any vision-language model by its hub id, folder or OpenAI-compatible endpoint."""
+
+    def use() -> None:
+        typed = st.session_state["vqa_model_typed"].strip()
+        desk.error = ""
+        try:
+            if typed:
+                row = catalogue.find_vlm(typed)
+                desk.model = row.name if row.endpoint is not None else typed  # as its results will be named
+        except StudioError as error:
+            desk.error = str(error)
+
+    with st.popover("Another model", icon=":material/add:"):
+        st.text_input(
+            "Hub id, folder or endpoint",
+            key="vqa_model_typed",
+            placeholder="llava-hf/llava-1.5-7b-hf",
+            on_change=use,
+            help="An image-text-to-text model with safetensors weights (no code of the checkpoint is run), or a server: "
+            "endpoint:MODEL@http://127.0.0.1:8000/v1",
+        )
+        st.caption("Press Enter to choose it; it is loaded at the next question.")
+
+
 def _readiness(row: catalogue.CatalogueRow, desk: Desk) -> None:
     try:
         found = resources.shelf().readiness(desk.model, desk.quantization)

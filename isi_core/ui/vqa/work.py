@@ -151,6 +151,7 @@ def investigation(desk: Desk) -> None:
         st.caption(
             "Asks this observation with no context, complementary, contradictory, a box, noise and its annotated "
             "picture, measures everything, and puts the six trials on one PDF page (the ISI paper's Figure 6).",
+            width="stretch",
         )
 
 
