@@ -67,8 +67,8 @@ def another_model(desk: Desk) -> None:
             key="vqa_model_typed",
             placeholder="llava-hf/llava-1.5-7b-hf",
             on_change=use,
-            help="An image-text-to-text model with safetensors weights (no code of the checkpoint is run), or a server: "
-            "endpoint:MODEL@http://127.0.0.1:8000/v1",
+            help="An image-text-to-text model with safetensors weights (no code of the checkpoint is run), "
+            "or a server: endpoint:MODEL@http://127.0.0.1:8000/v1",
         )
         st.caption("Press Enter to choose it; it is loaded at the next question.")
 
