@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from isi_core.ui import frame
+from isi_core.ui import frame, resources
 from isi_core.ui.vqa import desk as desks
 from isi_core.ui.vqa import history, inputs, outputs, settings, work
 
@@ -34,3 +34,4 @@ st.divider()
 work.investigation(desk)
 history.show(desk)
 desks.write_link(desk)
+resources.warm_up()

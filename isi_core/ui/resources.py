@@ -6,6 +6,8 @@ Everything heavy is imported on first need: Home is on screen before torch is.
 from __future__ import annotations
 
 import io
+import threading
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +48,17 @@ def shelf() -> Shelf:
     from isi_core.models.shelf import Shelf
 
     return Shelf()
+
+
+@st.cache_resource(show_spinner=False)
+def warm_up() -> None:
+    """Import the model libraries while a person still looks at the page, so that the first answer need not wait."""
+
+    def imports() -> None:
+        import_module("isi_core.models.vlm.hugging_face")
+        import_module("isi_core.models.entailment.hugging_face")
+
+    threading.Thread(target=imports, name="warm up", daemon=True).start()
 
 
 @st.cache_resource(show_spinner=False)
