@@ -62,6 +62,9 @@ class Uncertainty:
     predictive_entropy : minus the mean of the answers' mean token log-likelihoods.
     rao_entropy : Rao's quadratic entropy, in [0, 1).
     likelihoods_available : False where cluster counts had to stand in for likelihoods.
+    all_compared : False where, of very many answers, only one of each meaning was compared with all;
+        clusters are exact under the settings' rule, and for pairs that were not asked about
+        (in the matrices and Rao's entropy) one of the same meaning stands in.
     settings : rule, likelihood kind, entailment model.
     """
 
@@ -76,6 +79,7 @@ class Uncertainty:
     rao_entropy: float
     settings: UncertaintySettings
     likelihoods_available: bool = True
+    all_compared: bool = True
 
     @property
     def n_clusters(self) -> int:
@@ -116,6 +120,7 @@ class Uncertainty:
             "predictive_entropy": None if math.isnan(predictive) else predictive,
             "rao_entropy": self.rao_entropy,
             "likelihoods_available": self.likelihoods_available,
+            "all_compared": self.all_compared,
             "settings": self.settings.to_json(),
         }
 
@@ -135,4 +140,5 @@ class Uncertainty:
             rao_entropy=float(data["rao_entropy"]),
             settings=UncertaintySettings.from_json(data["settings"]),
             likelihoods_available=bool(data["likelihoods_available"]),
+            all_compared=bool(data.get("all_compared", True)),
         )

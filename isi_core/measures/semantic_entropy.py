@@ -20,6 +20,7 @@ from isi_core.domain.answer import Answer
 from isi_core.domain.errors import InputError, ModelError
 from isi_core.domain.uncertainty import LikelihoodKind, Rule, Uncertainty, UncertaintySettings
 from isi_core.measures.clustering import RULES, cluster
+from isi_core.measures.representatives import MANY, representative_probabilities
 from isi_core.models.entailment.protocol import CLASSES, ENTAILMENT, EntailmentModel
 
 Floats = NDArray[np.float64]
@@ -57,9 +58,8 @@ def monte_carlo_entropy(probabilities: ArrayLike, ids: Sequence[int]) -> float:
     average over the samples). `probabilities` (k,) sum to one, where peers leave them unnormalized and can fall below
     zero; so it is at least `cluster_assignment_entropy`, equal where the clusters' shares are their probabilities.
     """
-    ids = np.asarray(ids)
     # A cluster whose likelihood underflows is as improbable as a double can say, not infinitely surprising.
-    p = np.maximum(np.asarray(probabilities, dtype=float)[ids], np.finfo(float).tiny)
+    p = np.maximum(np.asarray(probabilities, dtype=float)[np.asarray(ids)], np.finfo(float).tiny)
     return max(0.0, -float(np.log(p).mean()))
 
 
@@ -107,6 +107,7 @@ def measure(
 ) -> Uncertainty:
     """Cluster sampled answers by meaning and take every entropy; the entailment model reads the question too.
 
+    Where more than 30 are different, only one of each meaning is compared with all (`measures.representatives`).
     `predictive_entropy` is NaN where the answers carry no likelihoods; the clusters then
     weigh by their counts. The settings returned name the entailment model that was used.
 
@@ -117,14 +118,27 @@ def measure(
     """
     if not samples:
         raise InputError("There are no answers to compare: ask for at least one sample.")
-    probabilities = class_probabilities([a.text for a in samples], question, entailment, progress)
+    texts = [a.text for a in samples]
+    few = len(set(texts)) <= MANY
+    if few:
+        probabilities = class_probabilities(texts, question, entailment, progress)
+    else:
+        probabilities = representative_probabilities(texts, question, entailment, settings.rule, progress)
     implications = probabilities.argmax(axis=-1)
     return _uncertainty(
         samples,
         implications,
         probabilities[..., ENTAILMENT],
         replace(settings, entailment_model=entailment.record.name),
+        all_compared=few,
     )
+
+
+def can_recluster(uncertainty: Uncertainty, settings: UncertaintySettings) -> bool:
+    """Whether what is known of the answers is enough for `recluster`."""
+    before = uncertainty.settings
+    same_rule = uncertainty.all_compared or settings.rule == before.rule
+    return settings.entailment_model == before.entailment_model and same_rule
 
 
 def recluster(uncertainty: Uncertainty, settings: UncertaintySettings) -> Uncertainty:
@@ -132,23 +146,34 @@ def recluster(uncertainty: Uncertainty, settings: UncertaintySettings) -> Uncert
 
     Raises
     ------
-    InputError : the settings name another entailment model, whose implications are not known.
+    InputError : the settings name another entailment model, whose implications are not known, or
+        another rule for answers of which not all were compared.
     """
     if settings.entailment_model != uncertainty.settings.entailment_model:
         raise InputError(
             f"These answers were compared by {uncertainty.settings.entailment_model}: "
             f"measure the uncertainty again to compare them by {settings.entailment_model}."
         )
+    if not can_recluster(uncertainty, settings):
+        raise InputError(
+            f"Of these many answers only one of each meaning was compared with all, by the {uncertainty.settings.rule} "
+            f"rule: measure the uncertainty again to group them by the {settings.rule} one."
+        )
     return _uncertainty(
         uncertainty.samples,
         np.asarray(uncertainty.implications),
         np.asarray(uncertainty.entailment_probabilities),
         settings,
+        uncertainty.all_compared,
     )
 
 
 def _uncertainty(
-    samples: Sequence[Answer], implications: Ints, entailment_probabilities: Floats, settings: UncertaintySettings
+    samples: Sequence[Answer],
+    implications: Ints,
+    entailment_probabilities: Floats,
+    settings: UncertaintySettings,
+    all_compared: bool,
 ) -> Uncertainty:
     log_likelihoods, available = answer_log_likelihoods(samples, settings.likelihood)
     found = _Entropies.of(implications, log_likelihoods, settings.rule)
@@ -164,6 +189,7 @@ def _uncertainty(
         rao_entropy=rao_entropy(entailment_probabilities, answer_weights(log_likelihoods)),
         settings=settings,
         likelihoods_available=available,
+        all_compared=all_compared,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch import nn
 from torch.nn import functional
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification, PreTrainedTokenizerFast
 
@@ -101,7 +102,22 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> DebertaV2ForSequenceClass
         "id2label": dict(enumerate(LABELS)),
         "label2id": {label: i for i, label in enumerate(LABELS)},
     }
-    return DebertaV2ForSequenceClassification(DebertaV2Config(**settings))
+    model = DebertaV2ForSequenceClassification(DebertaV2Config(**settings))
+    _look_for_twins(model)
+    return model
+
+
+@torch.no_grad()
+def _look_for_twins(model: DebertaV2ForSequenceClassification) -> None:
+    """Begin with keys equal to queries, so that a word attends to the same word in the other text.
+
+    Two answers that differ in one word ("No, it is red." and "No, it is blue.") are told apart by
+    finding each word's twin; from random projections that is not found within a short training.
+    """
+    for block in model.deberta.encoder.layer:
+        attention = block.attention.self
+        nn.init.normal_(attention.query_proj.weight, std=0.06)
+        attention.key_proj.weight.copy_(attention.query_proj.weight)
 
 
 def _logits(
@@ -189,7 +205,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train tiny-nli on pairs of the scene world.")
     parser.add_argument("action", choices=["train", "save"])
     parser.add_argument("--checkpoint", type=Path, required=True, help="file of the running training's state")
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--minutes", type=float, default=45.0)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)

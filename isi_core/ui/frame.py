@@ -24,6 +24,7 @@ def pages(home: Callable[[], None]) -> list[Any]:
     return [
         st.Page(home, title="Home", icon=":material/home:", default=True, url_path="home"),
         st.Page(ROOT / "pages/1_VQA_Interventions.py", title="VQA Interventions", icon=":material/experiment:"),
+        st.Page(ROOT / "pages/2_Semantic_Uncertainty.py", title="Semantic Uncertainty", icon=":material/scatter_plot:"),
     ]
 
 

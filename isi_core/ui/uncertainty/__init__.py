@@ -1,0 +1,1 @@
+"""The page Semantic Uncertainty, part by part."""
