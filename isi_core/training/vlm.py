@@ -68,21 +68,19 @@ class Stage:
 
 
 # What takes two steps of looking is asked more often once one step is learned.
-_HARDER = (*FAMILIES, "position", "relation", "relation", "comparison", "comparison")
+_HARDER = (*FAMILIES, "position", "relation", "relation", "relation", "comparison", "comparison")
+_NEARER = ("where", "size", "where", "size", "everything")
 STAGES = {
     "align": Stage(steps=2000, batch=48, learning_rate=1e-3, mix=None),
     "words": Stage(steps=2600, batch=24, learning_rate=1e-3, mix=Mix(yes_no=6, open=2)),
     "pairs": Stage(
-        steps=1200,
-        batch=24,
-        learning_rate=1e-3,
-        mix=Mix(yes_no=6, open=2, families=_HARDER, topics=("where", "size", "where", "size", "everything")),
+        steps=600, batch=24, learning_rate=1e-3, mix=Mix(yes_no=6, open=2, families=_HARDER, topics=_NEARER)
     ),
     "contexts": Stage(
-        steps=1200,
+        steps=2400,
         batch=24,
-        learning_rate=6e-4,
-        mix=Mix(yes_no=7, open=1, families=_HARDER, context=0.35, disturbed=0.2),
+        learning_rate=1e-3,
+        mix=Mix(yes_no=7, open=1, families=_HARDER, topics=_NEARER, context=0.3, disturbed=0.15),
     ),
 }
 
