@@ -260,3 +260,28 @@ def test_measure_with_a_real_model_equals_the_published_procedure(
                 if 0 not in both and both != [1, 1]:
                     ids[j] = ids[i]
     assert list(found.semantic_ids) == ids and 1 < found.n_clusters < 7
+
+
+def test_a_batch_that_runs_out_of_memory_is_asked_in_halves(folder: Path) -> None:
+    model = HuggingFaceEntailment.load(folder, "random-nli", device="cpu")
+    expected = model.classify(ALL_PAIRS)
+    sizes: list[int] = []
+
+    def check(module: torch.nn.Module, args: Any, options: dict[str, Any]) -> None:
+        sizes.append(len(options["input_ids"]))
+        if sizes[-1] > room:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    hook = model._model.register_forward_pre_hook(check, with_kwargs=True)
+    room = 7
+    told: list[float] = []
+    np.testing.assert_allclose(model.classify(ALL_PAIRS, lambda _, done: told.append(done)), expected, atol=1e-6)
+    assert sizes[:3] == [25, 12, 6]
+    assert max(sizes[2:]) <= room  # it has learnt
+    assert sum(sizes[2:]) == len(ALL_PAIRS)
+    assert told == sorted(told)
+    room = 0
+    with pytest.raises(ModelError, match="ran out of memory on cpu"):
+        model.classify(ALL_PAIRS)
+    hook.remove()
+    np.testing.assert_array_equal(model.classify(ALL_PAIRS), expected)

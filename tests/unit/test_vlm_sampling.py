@@ -58,6 +58,20 @@ def test_draws_follow_the_warped_distribution(decoding: Decoding) -> None:
     np.testing.assert_allclose(chosen.numpy(), np.log(probabilities[tokens.numpy()]), atol=1e-5)
 
 
+@pytest.mark.parametrize("options", [{"top_k": 5}, {"top_k": 0, "top_p": 0.7}, {"top_k": 40, "top_p": 0.9}])
+def test_leaving_out_what_cannot_be_drawn_changes_no_draw(options: dict[str, float]) -> None:
+    rows, vocabulary = 2000, 300
+    logits = torch.randn(rows, vocabulary, generator=torch.Generator().manual_seed(3)) * 2
+    draw = Draw(Decoding(**options), [str(i) for i in range(rows)])  # type: ignore[arg-type]
+    tokens, chosen = draw(make_ids(rows), logits, range(rows), 0)
+    warped = draw._processors(make_ids(rows), logits)
+    assert torch.equal(tokens, invert(warped.softmax(dim=-1), draw._numbers[:, 0]))
+    torch.testing.assert_close(chosen, likelihoods(warped, tokens), atol=1e-6, rtol=0)
+    few, own = Draw(Decoding(**options), ["0", "1"])(make_ids(2), logits[:2], [0, 1], 0)  # type: ignore[arg-type]
+    assert few.tolist() == tokens[:2].tolist()
+    torch.testing.assert_close(own, chosen[:2], atol=1e-6, rtol=0)
+
+
 def test_a_rows_numbers_depend_on_the_seed_and_its_name_alone() -> None:
     few, many = Draw(Decoding(seed=7), ["a", "b"]), Draw(Decoding(seed=7), ["x", "b", "c", "a"])
     other_seed = Draw(Decoding(seed=8), ["a", "b"])
@@ -99,3 +113,12 @@ def test_impossible_tokens_are_never_drawn_at_the_borders() -> None:
     assert invert(probabilities, numbers).tolist() == [1, 3, 3, 1]
     rounded = torch.full((1, 3), 1 / 3)  # sums to a little more or less than one
     assert invert(rounded, numbers[2:3]).tolist() == [2]
+
+
+@pytest.mark.parametrize("top_k", [0, 5])
+def test_logits_that_are_not_numbers_show_in_the_likelihood(top_k: int) -> None:
+    logits = make_logits(2)
+    logits[1, 4:] = float("nan")
+    tokens, chosen = Draw(Decoding(top_k=top_k), ["a", "b"])(make_ids(2), logits, [0, 1], 0)
+    assert int(tokens.max()) < VOCABULARY
+    assert chosen.isnan().tolist() == [False, True]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from isi_core.domain.errors import ModelError
 from isi_core.domain.evaluation import ModelRecord
 from isi_core.models.entailment.protocol import CLASSES, Pair, Progress
+from isi_core.models.out_of_memory import give_back, is_out_of_memory
 from isi_core.models.threads import is_small, one_thread
 from isi_core.models.weights import weights_digest
 
@@ -104,22 +106,35 @@ class HuggingFaceEntailment:
     def classify(self, pairs: Sequence[Pair], progress: Progress | None = None) -> NDArray[np.float64]:
         """(n, 3) probabilities of contradiction, neutral and entailment for (premise, hypothesis) pairs.
 
-        Identical pairs are asked once; the rest goes through in padded batches sorted by length.
+        Identical pairs are asked once; the rest goes through in padded batches sorted by length. A
+        batch that runs out of memory is asked again in halves.
 
         Raises
         ------
-        ModelError : the model's output is not a number (a half-precision overflow).
+        ModelError : the model's output is not a number (a half-precision overflow), or there is no
+            memory even for one pair.
         """
         places = {pair: i for i, pair in enumerate(dict.fromkeys(pairs))}
         probabilities = np.empty((len(places), len(CLASSES)))
         if not places:
             return probabilities
         encodings = self._encode(list(places))
-        done = 0
-        for batch in _batches([len(e["input_ids"]) for e in encodings]):
+        done, most = 0, BATCH_PAIRS
+        waiting = deque(_batches([len(e["input_ids"]) for e in encodings]))
+        while waiting:
+            batch = waiting.popleft()
+            if len(batch) > most:
+                batch, rest = batch[:most], batch[most:]
+                waiting.appendleft(rest)
             if progress is not None:
                 progress(f"Comparing answers: {done} of {len(places)} pairs", done / len(places))
-            probabilities[batch] = self._probabilities([encodings[i] for i in batch])
+            found = self._probabilities_or_none([encodings[i] for i in batch])
+            if found is None:
+                give_back()
+                most = len(batch) // 2  # for the rest too, whose pairs are hardly shorter
+                waiting.appendleft(batch)
+                continue
+            probabilities[batch] = found
             done += len(batch)
         if progress is not None:
             progress(f"Compared {done} pairs of answers", 1.0)
@@ -143,6 +158,20 @@ class HuggingFaceEntailment:
             max_length=self.max_tokens,
         )
         return [{key: encoded[key][i] for key in encoded} for i in range(len(pairs))]
+
+    def _probabilities_or_none(self, encodings: list[dict[str, list[int]]]) -> NDArray[np.float64] | None:
+        """The same as `_probabilities`; None where memory runs out and a smaller batch may do."""
+        try:
+            return self._probabilities(encodings)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(encodings) == 1:
+                raise ModelError(
+                    f"{self.record.name} ran out of memory on {self.record.device}: shorten the question, choose a "
+                    "smaller entailment model, or release other models."
+                ) from error
+            return None
 
     def _probabilities(self, encodings: list[dict[str, list[int]]]) -> NDArray[np.float64]:
         """(batch, 3) probabilities in the order of `CLASSES`."""

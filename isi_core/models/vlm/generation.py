@@ -103,22 +103,22 @@ def shares_exactly(model: Any, prefill: Prefill) -> bool:
     prefill = prefill.tail(_CHECKED_TOKENS)
     first = prefill.logits.topk(3).indices
     start = prefill.prompt.inputs["input_ids"][:, -_CHECKED_TOKENS:]
-    ways = []
+    ways: dict[str, torch.Tensor] = {}
     try:
-        for cache in (prefill.fork(len(first)), share(prefill.cache)):
+        for way, cache in (("copied", prefill.fork(len(first))), ("shared", share(prefill.cache))):
             ids = torch.cat([start.expand(len(first), -1), first[:, None]], dim=1)
             logits = [_next_logits(model, ids, cache, _positions(prefill, len(ids), 0))]
             kept = torch.tensor([0, 2], device=first.device)
             cache.batch_select_indices(kept)
             ids = torch.cat([ids[kept], first[:2, None]], dim=1)
             logits.append(_next_logits(model, ids, cache, _positions(prefill, len(ids), 1)))
-            ways.append(torch.cat(logits))
+            ways[way] = torch.cat(logits)
     except Exception as error:  # attention of another kind than was expected may fail in any way
         if is_out_of_memory(error):
             raise
         _log.info("Answers get copies of the prompt's keys and values", exc_info=True)
         return False
-    return agree(*ways, number=model.dtype)
+    return agree(**ways, number=model.dtype)
 
 
 def beam_search(

@@ -77,7 +77,8 @@ class Prefill:
     def tail(self, tokens: int) -> Prefill:
         """The same as if the model had forgotten all but the last tokens; nothing is copied."""
         cache = _fork(self.cache)
-        for layer in cache.layers:
+        layers: list[Any] = cache.layers
+        for layer in layers:
             layer.keys, layer.values = layer.keys[..., -tokens:, :], layer.values[..., -tokens:, :]
         return replace(self, cache=cache)
 
@@ -141,7 +142,8 @@ def read_prompt(
 
     def keep(block: torch.nn.Module, inputs: Any, output: Any) -> None:
         output = output[0] if isinstance(output, tuple) else output
-        hidden.append(output[0, -1].float().cpu())
+        # A copy, since a view of the last token would keep all tokens' states of every block.
+        hidden.append(output[0, -1].to("cpu", torch.float32, copy=True))
         if on_block is not None:
             on_block(len(hidden), len(blocks))
 

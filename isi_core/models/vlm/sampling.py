@@ -66,8 +66,12 @@ class Draw:
         self, ids: torch.Tensor, logits: torch.Tensor, rows: Sequence[int], step: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         warped = self._processors(ids, logits)
-        tokens = invert(warped.softmax(dim=-1).cpu(), self._numbers[list(rows), step]).to(logits.device)
-        return tokens, likelihoods(warped, tokens)
+        # What no row can draw is left out, in the vocabulary's order, so that the draws are those from all of it.
+        possible = (~warped.isneginf()).any(dim=0).nonzero()[:, 0]
+        if len(possible) < warped.shape[-1]:
+            warped = warped[:, possible]
+        places = invert(warped.softmax(dim=-1).cpu(), self._numbers[list(rows), step]).to(logits.device)
+        return possible[places], likelihoods(warped, places)
 
 
 class Forced:
@@ -95,7 +99,8 @@ def invert(probabilities: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     # Right of equal values, so that a token of probability 0 is never drawn; the last sum is not exactly one.
     tokens = torch.searchsorted(cumulative, numbers[:, None] * total, right=True)
     last_possible = torch.searchsorted(cumulative, total, right=False)
-    return torch.minimum(tokens, last_possible)[:, 0]
+    # Where a probability is not a number, some token stands; its likelihood tells.
+    return torch.minimum(tokens, last_possible)[:, 0].clamp(max=probabilities.shape[-1] - 1)
 
 
 def _penalty(decoding: Decoding) -> Any:
