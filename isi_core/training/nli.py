@@ -114,7 +114,8 @@ def _look_for_twins(model: DebertaV2ForSequenceClassification) -> None:
     Two answers that differ in one word ("No, it is red." and "No, it is blue.") are told apart by
     finding each word's twin; from random projections that is not found within a short training.
     """
-    for block in model.deberta.encoder.layer:
+    encoder: Any = model.deberta.encoder
+    for block in encoder.layer:
         attention = block.attention.self
         nn.init.normal_(attention.query_proj.weight, std=0.06)
         attention.key_proj.weight.copy_(attention.query_proj.weight)

@@ -3,7 +3,7 @@
 Stages, each seeded, resumable and bounded in time:
 
 1. `align`     the vision tower and projector learn to name, in the language model's own word
-               embeddings, the object at each patch: kind, colour, size, and the patch's place.
+               embeddings, the object at each patch: kind, colour, size and place.
 2. `words`     the language model learns open and yes/no questions, without contexts.
 3. `pairs`     the same with more questions about places, sizes and two objects.
 4. `contexts`  the same with contexts, right most of the time, and with disturbed pictures.
@@ -39,7 +39,7 @@ from isi_core.training.vlm_data import (
     make_batch,
     pixel_values,
 )
-from isi_core.training.vlm_model import GRID, HIDDEN, IMAGE_TOKENS, build_model, build_processor, build_tokenizer
+from isi_core.training.vlm_model import HIDDEN, IMAGE_TOKENS, build_model, build_processor, build_tokenizer
 from isi_core.worlds.scenes.graph import (
     COLOURS,
     COLUMNS,
@@ -53,7 +53,7 @@ from isi_core.worlds.scenes.graph import (
 from isi_core.worlds.scenes.questions import FAMILIES
 
 MODEL_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "models" / "tiny-llava"
-ALIGNMENT_WEIGHT = 0.1
+ALIGNMENT_WEIGHT = 0.3
 VALIDATION_SEED = "tiny-llava validation"
 
 
@@ -77,7 +77,7 @@ STAGES = {
         steps=600, batch=24, learning_rate=1e-3, mix=Mix(yes_no=6, open=2, families=_HARDER, topics=_NEARER)
     ),
     "contexts": Stage(
-        steps=2400,
+        steps=2100,
         batch=24,
         learning_rate=1e-3,
         mix=Mix(yes_no=7, open=1, families=_HARDER, topics=_NEARER, context=0.3, disturbed=0.15),
@@ -106,42 +106,34 @@ AttentionInterface.register("explicit_training", _explicit_attention)
 class AlignmentHead(nn.Module):
     """Scores each patch against the word embeddings of kinds, colours, sizes and places.
 
-    A learned "nothing" vector stands beside the words of kind, colour and size, since most
-    patches are no object's centre. Columns and rows are asked of every patch.
+    A learned "nothing" stands beside the words of each, since most patches are no object's centre.
+    Places count as nothing there too: attention that strays over empty patches must not mix theirs
+    into the place of the object that was looked for.
     """
 
     def __init__(self, encoder: TurnEncoder, hidden: int) -> None:
         super().__init__()
         groups = (KINDS, COLOURS, SIZES, COLUMNS, ROWS)
         self.words = [[encoder.encode(" " + w)[0] for w in group] for group in groups]
-        self.nothing = nn.Parameter(torch.randn(3, hidden) * 0.02)
+        self.nothing = nn.Parameter(torch.randn(len(groups), hidden) * 0.02)
         self.scale = nn.Parameter(torch.tensor(10.0))
-        cells = torch.arange(IMAGE_TOKENS)
-        self.columns = (cells % GRID) * 3 // GRID
-        self.rows = (cells // GRID) * 3 // GRID
 
     def forward(self, patches: torch.Tensor, embeddings: torch.Tensor) -> list[torch.Tensor]:
-        """(n, patches, hidden) and (vocabulary, hidden) -> five (n, patches, classes)."""
+        """(n, patches, hidden) and (vocabulary, hidden) -> five (n, patches, classes + 1)."""
         unit = functional.normalize(patches, dim=-1)
         scores = []
         for k, words in enumerate(self.words):
-            targets = embeddings[words]
-            if k < len(self.nothing):
-                targets = torch.cat([targets, self.nothing[k : k + 1]])
+            targets = torch.cat([embeddings[words], self.nothing[k : k + 1]])
             scores.append(self.scale * unit @ functional.normalize(targets, dim=-1).T)
         return scores
 
     def loss(self, scores: list[torch.Tensor], targets: torch.Tensor) -> torch.Tensor:
         """Cross entropy summed over the five questions; empty patches count a tenth."""
         total = scores[0].new_zeros(())
-        for k in range(3):
-            classes = scores[k].shape[-1]
-            weight = scores[k].new_ones(classes)
+        for k, score in enumerate(scores):
+            weight = score.new_ones(score.shape[-1])
             weight[-1] = 0.1
-            total = total + functional.cross_entropy(scores[k].flatten(0, 1), targets[..., k].flatten(), weight)
-        for k, places in ((3, self.columns), (4, self.rows)):
-            wanted = places.expand(scores[k].shape[0], -1)
-            total = total + 0.2 * functional.cross_entropy(scores[k].flatten(0, 1), wanted.flatten())
+            total = total + functional.cross_entropy(score.flatten(0, 1), targets[..., k].flatten(), weight)
         return total
 
 
@@ -170,7 +162,7 @@ def _language_loss(
 def validate_alignment(
     model: LlavaForConditionalGeneration, head: AlignmentHead, scenes: int = 200
 ) -> dict[str, float]:
-    """Share of object centres whose kind, colour and size are read right, and of empty patches read as empty."""
+    """Share of object centres whose kind, colour, size and place are read right, and of empty patches read as empty."""
     rng = Random(VALIDATION_SEED)
     drawn = [draw_held_out_scene(rng) for _ in range(scenes)]
     targets = dense_targets(drawn)

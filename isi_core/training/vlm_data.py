@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerFast
 
 from isi_core.training.vlm_model import GRID, IMAGE_SIZE, IMAGE_TOKENS
 from isi_core.worlds.scenes.drawing import render_annotated, render_scene
-from isi_core.worlds.scenes.graph import COLOURS, KINDS, SIZES, Scene, draw_training_scene
+from isi_core.worlds.scenes.graph import COLOURS, COLUMNS, KINDS, ROWS, SIZES, Scene, draw_training_scene
 from isi_core.worlds.scenes.language import OPEN_TOPICS, draw_answer, nudge, open_question
 from isi_core.worlds.scenes.questions import FAMILIES, Question, draw_question
 
@@ -95,15 +95,21 @@ def draw_picture(rng: Random, scene: Scene, disturbed: float = 0.0) -> Image.Ima
 
 
 def dense_targets(scenes: Sequence[Scene]) -> torch.Tensor:
-    """(n, patches, 3) kind, colour and size of the object whose centre lies in the patch; the
-    number of classes where there is none."""
-    result = torch.empty(len(scenes), IMAGE_TOKENS, 3, dtype=torch.long)
-    result[:, :] = torch.tensor([len(KINDS), len(COLOURS), len(SIZES)])
+    """(n, patches, 5) kind, colour, size, column and row of the object whose centre lies in the patch;
+    the number of classes where there is none."""
+    result = torch.empty(len(scenes), IMAGE_TOKENS, 5, dtype=torch.long)
+    result[:, :] = torch.tensor([len(KINDS), len(COLOURS), len(SIZES), len(COLUMNS), len(ROWS)])
     for n, scene in enumerate(scenes):
         for item in scene.objects:
             patch = int(item.y * GRID) * GRID + int(item.x * GRID)
             result[n, patch] = torch.tensor(
-                [KINDS.index(item.kind), COLOURS.index(item.colour), SIZES.index(item.size)]
+                [
+                    KINDS.index(item.kind),
+                    COLOURS.index(item.colour),
+                    SIZES.index(item.size),
+                    item.column,
+                    item.row,
+                ]
             )
     return result
 

@@ -41,6 +41,8 @@ _NUMBERS = re.compile(r"[\d.]+")
 _BLUR, _COVER = 2, 3
 _ORIGIN = {"left": 0.0, "top": 0.0, "center": 0.5, "right": 1.0, "bottom": 1.0}
 
+_DEFAULT_HEAD = 0.05
+
 Point = tuple[float, float]
 
 
@@ -83,8 +85,20 @@ def rgba(colour: str, opacity: float) -> str:
     return f"rgba({red}, {green}, {blue}, {opacity:g})"
 
 
-def _hidden_stroke(kind: int, strength: float) -> str:
-    return f"rgba({kind}, {round(1000 * strength)}, 1, 0.6)"
+def _hidden(kind: int, strength: float) -> str:
+    """A colour that says what an object is and how strongly: the canvas keeps colours, and nothing else of ours."""
+    return f"rgba({kind}, {min(255, round(1000 * strength))}, 1, 0.6)"
+
+
+def _with_head(colour: str, head: float) -> str:
+    """A line's colour with the size of its head, for which Fabric has no field, in an opacity nobody sees."""
+    return rgba(colour, 1 - head / 10)
+
+
+def _revealed(css: Any, kind: int) -> float | None:
+    """The strength in a colour of `_hidden`; None where it is none of this kind."""
+    red, green, blue = (int(_parse_colour(css)[0][i : i + 2], 16) for i in (1, 3, 5))
+    return green / 1000 if (red, blue) == (kind, 1) else None
 
 
 def pen_style(pen: Pen, size: CanvasSize) -> dict[str, Any]:
@@ -96,12 +110,12 @@ def pen_style(pen: Pen, size: CanvasSize) -> dict[str, Any]:
         return {"stroke_color": rgba(pen.colour, pen.opacity), "fill_color": _CLEAR, "stroke_width": stroke}
     if pen.tool == "Blur":
         return {
-            "stroke_color": _hidden_stroke(_BLUR, pen.radius),
+            "stroke_color": _hidden(_BLUR, pen.radius),
             "fill_color": "rgba(200, 200, 200, 0.45)",
             "stroke_width": 1,
         }
     if pen.tool == "Cover":
-        return {"stroke_color": _hidden_stroke(_COVER, 0), "fill_color": rgba(pen.colour, 1), "stroke_width": 1}
+        return {"stroke_color": _hidden(_COVER, 0), "fill_color": rgba(pen.colour, 1), "stroke_width": 1}
     if pen.tool == "Text":
         return {
             "stroke_color": pen.colour,
@@ -109,7 +123,8 @@ def pen_style(pen: Pen, size: CanvasSize) -> dict[str, Any]:
             "stroke_width": 1,
             "font_size": max(6, round(pen.size * size.shorter)),
         }
-    return {"stroke_color": pen.colour, "fill_color": _CLEAR, "stroke_width": stroke}
+    colour = _with_head(pen.colour, pen.head) if pen.tool == "Arrow" else pen.colour
+    return {"stroke_color": colour, "fill_color": _CLEAR, "stroke_width": stroke}
 
 
 def _parse_colour(css: Any) -> tuple[str, float]:
@@ -143,9 +158,9 @@ def _centre(o: Mapping[str, Any]) -> Point:
     )
 
 
-def _place(o: Mapping[str, Any], points: Sequence[Point]) -> list[Point]:
+def _place(o: Mapping[str, Any], points: Sequence[Point], centre: Point | None = None) -> list[Point]:
     """Points about the object's centre, scaled, turned and moved to where the object lies."""
-    (sx, sy), (cx, cy) = _scale(o), _centre(o)
+    (sx, sy), (cx, cy) = _scale(o), centre or _centre(o)
     angle = math.radians(float(o.get("angle", 0)))
     if o.get("flipX"):
         sx = -sx
@@ -156,43 +171,45 @@ def _place(o: Mapping[str, Any], points: Sequence[Point]) -> list[Point]:
 
 
 def _rectangle(o: Mapping[str, Any], size: CanvasSize) -> PictureIntervention | None:
-    (sx, sy), (cx, cy) = _scale(o), _centre(o)
-    stroke = float(o.get("strokeWidth") or 0)
+    """A box, blur or cover; a turned one becomes the upright box around it, as the caption says."""
+    (sx, sy), stroke = _scale(o), float(o.get("strokeWidth") or 0)
     half_width = (abs(float(o["width"]) * sx) + stroke) / 2
     half_height = (abs(float(o["height"]) * sy) + stroke) / 2
     if half_width < 1 or half_height < 1:
         return None
-    left, right = (cx - half_width) / size.width, (cx + half_width) / size.width
-    top, bottom = (cy - half_height) / size.height, (cy + half_height) / size.height
+    corners = [(x, y) for x in (-half_width, half_width) for y in (-half_height, half_height)]
+    placed = _place({**o, "scaleX": 1, "scaleY": 1}, corners, centre=_centre(o))
+    xs, ys = [x for x, _ in placed], [y for _, y in placed]
+    left, right = min(xs) / size.width, max(xs) / size.width
+    top, bottom = min(ys) / size.height, max(ys) / size.height
     fill, fill_opacity = _parse_colour(o.get("fill"))
     line, line_opacity = _parse_colour(o.get("stroke"))
-    if line == "#000000" and isinstance(o.get("stroke"), str) and not o["stroke"].startswith(("rgb", "#")):
-        line_opacity = 1.0
-    red, green, blue = (int(line[i : i + 2], 16) for i in (1, 3, 5))
-    if blue == 1 and red == _BLUR:
-        return Blur(left, top, right, bottom, radius=green / 1000)
-    if blue == 1 and red == _COVER:
+    radius = _revealed(o.get("stroke"), _BLUR)
+    if radius is not None:
+        return Blur(left, top, right, bottom, radius=radius)
+    if _revealed(o.get("stroke"), _COVER) is not None:
         return Occlusion(left, top, right, bottom, colour=fill)
     if fill_opacity > 0:
         return Box(left, top, right, bottom, colour=fill, filled=True, opacity=fill_opacity)
     return Box(left, top, right, bottom, colour=line, opacity=line_opacity, width=stroke / size.shorter)
 
 
-def _line(o: Mapping[str, Any], size: CanvasSize, head: float) -> PictureIntervention | None:
+def _line(o: Mapping[str, Any], size: CanvasSize) -> PictureIntervention | None:
     ends = [(float(o[f"x{i}"]), float(o[f"y{i}"])) for i in (1, 2)]
     middle = ((ends[0][0] + ends[1][0]) / 2, (ends[0][1] + ends[1][1]) / 2)
     (x1, y1), (x2, y2) = _place(o, [(x - middle[0], y - middle[1]) for x, y in ends])
     if math.dist((x1, y1), (x2, y2)) < 2:
         return None
     width = float(o.get("strokeWidth") or 1)
+    colour, opacity = _parse_colour(o.get("stroke"))
     return Arrow(
         x1 / size.width,
         y1 / size.height,
         x2 / size.width,
         y2 / size.height,
-        colour=_parse_colour(o.get("stroke"))[0],
+        colour=colour,
         width=width / size.shorter,
-        head=head,
+        head=_DEFAULT_HEAD if opacity == 1 else round(10 * (1 - opacity), 4),
     )
 
 
@@ -247,13 +264,8 @@ def _text(o: Mapping[str, Any], size: CanvasSize) -> PictureIntervention | None:
     )
 
 
-def interventions_from_canvas(
-    drawing: Mapping[str, Any] | None, size: CanvasSize, head: float
-) -> tuple[PictureIntervention, ...]:
-    """What was drawn, in drawing order; objects too small to see or of an unknown kind are left out.
-
-    `head` is the size of arrow heads, as a fraction of the shorter side.
-    """
+def interventions_from_canvas(drawing: Mapping[str, Any] | None, size: CanvasSize) -> tuple[PictureIntervention, ...]:
+    """What was drawn, in drawing order; objects too small to see or of an unknown kind are left out."""
     found: list[PictureIntervention] = []
     for o in (drawing or {}).get("objects", []):
         try:
@@ -261,7 +273,7 @@ def interventions_from_canvas(
             if kind in ("Rect", "LabeledRect"):
                 made = _rectangle(o, size)
             elif kind == "Line":
-                made = _line(o, size, head)
+                made = _line(o, size)
             elif kind == "Path":
                 made = _path(o, size)
             elif kind in ("IText", "Text", "Textbox"):
@@ -304,10 +316,10 @@ def _canvas_object(change: PictureIntervention, size: CanvasSize) -> dict[str, A
             width = max(1, round(change.width * size.shorter))
             return _corner_object(change, size, rgba(change.colour, change.opacity), _CLEAR, width)
         case Blur():
-            stroke = _hidden_stroke(_BLUR, change.radius)
+            stroke = _hidden(_BLUR, change.radius)
             return _corner_object(change, size, stroke, "rgba(200, 200, 200, 0.45)", 1)
         case Occlusion():
-            return _corner_object(change, size, _hidden_stroke(_COVER, 0), rgba(change.colour, 1), 1)
+            return _corner_object(change, size, _hidden(_COVER, 0), rgba(change.colour, 1), 1)
         case Arrow():
             x1, y1 = change.x1 * size.width, change.y1 * size.height
             x2, y2 = change.x2 * size.width, change.y2 * size.height
@@ -324,7 +336,7 @@ def _canvas_object(change: PictureIntervention, size: CanvasSize) -> dict[str, A
                 "y2": y2 - middle[1],
                 "width": abs(x2 - x1),
                 "height": abs(y2 - y1),
-                "stroke": change.colour,
+                "stroke": _with_head(change.colour, change.head),
                 "strokeWidth": max(1, round(change.width * size.shorter)),
                 "fill": change.colour,
             }
