@@ -4,7 +4,7 @@ BIN := .venv/bin
 export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: app test lint chromium screenshots clean
+.PHONY: app test test-all lint chromium screenshots clean
 
 .venv/app: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -33,6 +33,10 @@ lint: .venv/dev
 
 test: .venv/dev chromium
 	$(BIN)/python -m pytest
+
+# Also the slow forms of tests: the command `sweep` killed ten times wherever it is.
+test-all: .venv/dev chromium
+	ISI_SLOW_TESTS=1 $(BIN)/python -m pytest
 
 # The pictures of the README, taken of the running app.
 screenshots: .venv/dev chromium

@@ -240,7 +240,7 @@ def _share(progress: Progress | None, i: int, n: int) -> Progress | None:
 
 def _add_model_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dataset", metavar="DIR", help="a folder in the ISI VQA format; default: the built-in one")
-    command.add_argument("--model", default="tiny-llava", help="catalogue name, hub id, local folder or endpoint:MODEL@URL")
+    command.add_argument("--model", default="tiny-llava", help="catalogue name, hub id, folder or endpoint:MODEL@URL")
     command.add_argument("--quantization", default="none", choices=("none", "4-bit", "8-bit"))
     command.add_argument("--entailment", default="tiny-nli", metavar="MODEL", help="compares the sampled answers")
     command.add_argument("--samples", type=int, default=10, metavar="N", help="sampled answers (10)")
@@ -284,6 +284,10 @@ def build_parser() -> argparse.ArgumentParser:
     averages.add_argument("--table", action="store_true", help="print the Markdown table of the README")
     averages.add_argument("--read", type=Path, metavar="FILE", help="print the table of averages made before")
     averages.set_defaults(run=_averages)
+
+    from isi_core.sweep_command import add_sweep
+
+    add_sweep(commands)
 
     entropy = commands.add_parser(
         "entropy", help="entropies and clusters of cases given as token log-likelihoods and implications"

@@ -23,6 +23,9 @@ ANNOTATED = "annotated_images"
 COLUMNS = ("image", "question", "contradictory", "complementary", "answer", "img_text_description")
 FAMILY = "family"
 """A column of our own; the published dataset does not have it."""
+NO_ANNOTATED = "It has no annotated preset."
+NO_ANSWER = "the answer is '', not 0 or 1: its truth is unknown."
+"""How the problem of a row ends whose cells are empty where they may be: writing it again loses nothing."""
 MAX_CSV_BYTES = 50_000_000
 
 _ANSWERS = {"0": False, "1": True}
@@ -86,7 +89,7 @@ def _observation(
         try:
             marked = annotated.find(name)
         except InputError as error:
-            problems.append(f"Row {number}: {error} It has no annotated preset.")
+            problems.append(f"Row {number}: {error} {NO_ANNOTATED}")
     answer = cells.get("answer", "").strip()
     if "answer" in cells and answer not in _ANSWERS:
         problems.append(f"Row {number}: the answer is {_quoted(answer)}, not 0 or 1: its truth is unknown.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from pathlib import Path
 
@@ -25,6 +26,14 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
         whole = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", whole.size, "white"), whole).convert("RGB")
     return picture.convert("RGB")
+
+
+def _turned(picture: Image.Image) -> Image.Image:
+    """The picture as its EXIF says it is to be held; EXIF that cannot be read counts as none."""
+    try:
+        return ImageOps.exif_transpose(picture)
+    except (struct.error, OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, AttributeError):
+        return picture
 
 
 def open_picture(source: Path | bytes, name: str = "") -> Image.Image:
@@ -54,10 +63,10 @@ def open_picture(source: Path | bytes, name: str = "") -> Image.Image:
             )
         picture.seek(0)
         picture.load()
-        return _to_rgb(ImageOps.exif_transpose(picture))
+        return _to_rgb(_turned(picture))
     except Image.DecompressionBombError:
         raise InputError(f"{shown} has far too many pixels: save a copy of at most 40 megapixels.") from None
     except UnidentifiedImageError:
         raise InputError(f"{shown} is not a picture that can be used: give PNG, JPEG, WebP, BMP or GIF.") from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError):
+    except (struct.error, OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError):
         raise InputError(f"{shown} is damaged or cut short: save it again and retry.") from None

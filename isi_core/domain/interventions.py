@@ -33,6 +33,12 @@ def _check_range(intervention: Any, name: str, low: float, high: float) -> None:
         raise InputError(f"{intervention.type}: {name} must lie between {low:g} and {high:g}; got {value!r}.")
 
 
+def _check_seed(intervention: Any) -> None:
+    seed = intervention.seed
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise InputError(f"{intervention.type}: the seed must be a whole number of at least 0; got {seed!r:.60}.")
+
+
 def _check_colour(intervention: Any) -> None:
     if not isinstance(intervention.colour, str) or not _COLOUR.fullmatch(intervention.colour):
         raise InputError(f"{intervention.type}: the colour must look like #ff8800; got {intervention.colour!r}.")
@@ -129,6 +135,7 @@ class GaussianNoise:
 
     def __post_init__(self) -> None:
         _check_range(self, "sigma", 0, 255)
+        _check_seed(self)
 
 
 @dataclass(frozen=True)
@@ -174,6 +181,7 @@ class ImagePreset:
     def __post_init__(self) -> None:
         if self.kind not in ("natural", "annotated", "random"):
             raise InputError(f"image_preset: kind must be natural, annotated or random; got {self.kind!r}.")
+        _check_seed(self)
 
 
 @dataclass(frozen=True)
@@ -189,6 +197,7 @@ class ContextPreset:
             raise InputError(
                 f"context_preset: kind must be none, complementary, contradictory or random; got {self.kind!r}."
             )
+        _check_seed(self)
 
 
 @dataclass(frozen=True)
@@ -202,6 +211,7 @@ class QuestionPreset:
     def __post_init__(self) -> None:
         if self.kind not in ("original", "random"):
             raise InputError(f"question_preset: kind must be original or random; got {self.kind!r}.")
+        _check_seed(self)
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
+from isi_core.domain.errors import InputError
 from isi_core.domain.interventions import (
     Arrow,
     Blur,
@@ -19,7 +23,10 @@ from isi_core.domain.interventions import (
     TextLabel,
 )
 
+FONT_FILE = Path(__file__).parents[2] / "assets" / "fonts" / "DejaVuSans.ttf"
 _OVERSAMPLING = 4
+_NO_CHARACTER = "\uffff"
+_RIGHT_TO_LEFT = {"R", "AL", "AN", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "PDF", "PDI"}
 Point = tuple[float, float]
 
 
@@ -120,12 +127,53 @@ def _freehand(image: Image.Image, stroke: Freehand) -> Image.Image:
     return _paint(image, points, width, stroke.colour, 1.0, draw)
 
 
+@cache
+def _font(size: float) -> ImageFont.FreeTypeFont:
+    try:
+        # The basic layout is the same on every machine; the other one needs libraries that some lack.
+        return ImageFont.truetype(FONT_FILE, size, layout_engine=ImageFont.Layout.BASIC)
+    except OSError:
+        raise InputError(f"The font {FONT_FILE.name} is missing: restore the folder assets/fonts.") from None
+
+
+@cache
+def _drawable(character: str) -> bool:
+    """Whether the font has the character, and drawing from left to right shows it as it is read."""
+    if unicodedata.bidirectional(character) in _RIGHT_TO_LEFT:
+        return False
+    font = _font(32.0)
+
+    def drawn(text: str) -> tuple[tuple[int, int], bytes, float]:
+        mask = font.getmask(text)
+        return mask.size, bytes(mask), font.getlength(text)
+
+    # What the font lacks is drawn as the box of a code point that is no character.
+    return drawn(character) != drawn(_NO_CHARACTER)
+
+
+def _label_text(text: str) -> str:
+    """A label's words as they are drawn: composed characters, spaces for tabs.
+
+    Raises
+    ------
+    InputError : a character that the font lacks, or of a right-to-left script.
+    """
+    words = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n").replace("\t", "    ")
+    lacking = list(dict.fromkeys(c for c in words if c != "\n" and not _drawable(c)))
+    if lacking:
+        named = ", ".join(f"{c} (U+{ord(c):04X})" if c.isprintable() else f"U+{ord(c):04X}" for c in lacking[:5])
+        more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+        raise InputError(f"A text label cannot show {named}{more}: write it in other characters.")
+    return words
+
+
 def _text(image: Image.Image, label: TextLabel) -> Image.Image:
     if not label.text.strip():
         return image.copy()
-    font = ImageFont.load_default(size=max(1.0, label.size * min(image.size)))
+    words = _label_text(label.text)
+    font = _font(max(1.0, label.size * min(image.size)))
     mask = Image.new("L", image.size, 0)
-    ImageDraw.Draw(mask).text((label.x * image.width, label.y * image.height), label.text, font=font, fill=255)
+    ImageDraw.Draw(mask).text((label.x * image.width, label.y * image.height), words, font=font, fill=255)
     result = image.copy()
     result.paste(Image.new("RGB", image.size, label.colour), (0, 0), mask)
     return result
@@ -155,7 +203,12 @@ def _occlusion(image: Image.Image, occlusion: Occlusion) -> Image.Image:
 
 
 def apply(image: Image.Image, change: PictureIntervention) -> Image.Image:
-    """The RGB picture after one change, of the same size; the given picture is left as it is."""
+    """The RGB picture after one change, of the same size; the given picture is left as it is.
+
+    Raises
+    ------
+    InputError : a text label holds what the font cannot show.
+    """
     match change:
         case Box():
             return _box(image, change)

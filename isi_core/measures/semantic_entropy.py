@@ -41,9 +41,10 @@ def cluster_probabilities(log_likelihoods: ArrayLike, ids: Sequence[int]) -> Flo
 
 
 def entropy(probabilities: ArrayLike) -> float:
-    """-sum p log p in nats, with 0 log 0 = 0."""
-    # A lone cluster's probability may round to just above one: no entropy below zero.
-    return max(0.0, float(entr(np.asarray(probabilities, dtype=float)).sum()))
+    """-sum p log p in nats, with 0 log 0 = 0; what is below 1e-12 is rounding, and 0."""
+    # A lone cluster's probability may round to just above or below one: its entropy is 0, not 1e-16.
+    found = float(entr(np.asarray(probabilities, dtype=float)).sum())
+    return found if found >= 1e-12 else 0.0
 
 
 def cluster_assignment_entropy(ids: Sequence[int]) -> float:

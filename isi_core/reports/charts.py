@@ -31,7 +31,7 @@ from isi_core.reports.chart_parts import (
     unit_scale,
     values,
 )
-from isi_core.reports.wording import judgement, number, one_line, percent
+from isi_core.reports.wording import judgement, number, one_line, rank_words
 
 # A colour of the Okabe-Ito palette that stands for no modality and no outcome.
 MEASURE = "#CC79A7"
@@ -113,7 +113,11 @@ def cluster_figure(uncertainty: Uncertainty) -> Figure:
 
 
 def attention_figure(
-    attribution: Attribution, relative: bool = True, averages: Mapping[str, float] | None = None
+    attribution: Attribution,
+    relative: bool = True,
+    averages: Mapping[str, float] | None = None,
+    ranks: Mapping[str, float] | None = None,
+    preset: str = "",
 ) -> Figure:
     """Share of attention on each input, with a tick for the dataset's mean.
 
@@ -121,6 +125,8 @@ def attention_figure(
     ----------
     relative : image, context and question scaled to one; else shares of all attention, with the rest.
     averages : the dataset's mean of the same shares, by input's name; what is missing gets no tick.
+    ranks : where the shares lie among the dataset's, in percent, by input's name.
+    preset : the preset that both are of, in words; "" where it is the trial's own.
     """
     import altair as alt
 
@@ -144,8 +150,11 @@ def attention_figure(
     reading = (
         f"Each bar is one input's share of the answer's attention"
         f"{', the three scaled to one' if relative else ', first position left out'}"
-        f"{'; the tick is the dataset mean' if means else ''}."
+        f"{'; the tick is the dataset mean' if means else ''}{_with(preset) if means else ''}."
     )
+    placed = [f"{n} {rank_words(ranks[n])}" for n in names if ranks is not None and n in ranks]
+    if placed:
+        reading += f" Among the dataset's observations{_with(preset)}: {', '.join(placed)}."
     chart = finish(alt.layer(*layers), 340, 34 * len(names))
     return Figure(chart, reading, f"attention_{'relative' if relative else 'absolute'}")
 
@@ -158,14 +167,19 @@ def value_figure(
     name: str,
     unit: str = "",
     population: Sequence[float] | None = None,
+    preset: str = "",
 ) -> Figure:
     """A slim strip: where a value lies between `low` and `high` and among the dataset's values.
+
+    `preset` names the preset that these are of, in words; "" where it is the trial's own.
 
     Raises
     ------
     InputError : the value is not a finite number, or the range is empty.
     """
     import altair as alt
+
+    from isi_core.measures.statistics import percentile_rank
 
     if not math.isfinite(value) or not low < high:
         raise InputError(f"The {name} cannot be drawn on a scale from {low:g} to {high:g}: measure it again.")
@@ -197,12 +211,16 @@ def value_figure(
     of_unit = f" {unit}" if unit else ""
     reading = f"The diamond is this trial, {number(value)}{of_unit}"
     if others:
-        below = sum(p < value for p in others) / len(others)
-        reading += f", above {percent(below)} of the dataset's {len(others)} observations (grey ticks)"
+        reading += f", {rank_words(percentile_rank(value, others))} of the dataset's {len(others)} observations"
+        reading += f"{_with(preset)} (grey ticks)"
     if mean is not None and math.isfinite(mean):
-        reading += f"; the tall tick is the dataset's mean, {number(mean)}"
+        reading += f"; the tall tick is the dataset's mean{'' if others else _with(preset)}, {number(mean)}"
     file_name = "".join(c if c.isalnum() else "_" for c in name.lower())
     return Figure(finish(alt.layer(*layers), 340, 36), f"{reading}.", file_name)
+
+
+def _with(preset: str) -> str:
+    return f" with {preset}" if preset else ""
 
 
 def layer_figure(attribution: Attribution) -> Figure:

@@ -83,13 +83,14 @@ def is_grid(heat_map: NDArray[np.float64]) -> bool:
     return bool(rows > 1 or columns == 1)
 
 
-def heat_map_reading(heat_map: NDArray[np.float64]) -> str:
-    """One sentence on how to read the overlay."""
+def heat_map_reading(heat_map: NDArray[np.float64], size: tuple[int, int] | None = None) -> str:
+    """How to read the overlay, in a few sentences; `size` of the picture below it, where it may have been cropped."""
     rows, columns = np.shape(heat_map)
     return (
         f"Each of the {rows} × {columns} cells is one image token; yellow cells got the most attention while the "
         f"answer was written, up to {number(float(np.max(heat_map)))} of all attention, violet ones the least. "
         "Bright single cells at a border are often attention sinks, which mean little."
+        + (" A model that crops its input saw less than the whole picture." if size and size[0] != size[1] else "")
     )
 
 

@@ -42,33 +42,37 @@ def build_report(
     *,
     labels: Sequence[str] | None = None,
     title: str = "ISI Studio report",
-    averages: Averages | None = None,
+    averages: Averages | Sequence[Averages | None] | None = None,
 ) -> bytes:
     """The PDF of one or several trials; several begin with one page that shows them all.
 
     Parameters
     ----------
     labels : a name for each trial; made from its picture and context where none are given.
-    averages : the model's averages over the dataset; their means stand beside the values.
+    averages : the averages over the dataset, of all trials or one for each; their means stand beside the values
+        of the model and the settings that made them.
 
     Raises
     ------
-    InputError : there are no evaluations, or not as many labels as evaluations.
+    InputError : there are no evaluations, or not as many labels or averages as evaluations.
     """
     if not evaluations:
         raise InputError("A report needs at least one trial: press Ask first.")
     names = list(labels) if labels is not None else [default_label(e) for e in evaluations]
     if len(names) != len(evaluations):
         raise InputError(f"{len(evaluations)} trials need as many labels, not {len(names)}.")
+    usual = [averages] * len(evaluations) if averages is None or isinstance(averages, Averages) else list(averages)
+    if len(usual) != len(evaluations):
+        raise InputError(f"{len(evaluations)} trials need as many averages, not {len(usual)}.")
     register_fonts()
     shown_title = one_line(title, 80) or "ISI Studio report"
     story: list[Flowable] = []
     if len(evaluations) > 1:
-        story += _overview(evaluations, names, shown_title, averages)
-    for i, (evaluation, label) in enumerate(zip(evaluations, names, strict=True)):
+        story += _overview(evaluations, names, shown_title, usual)
+    for i, (evaluation, label, own) in enumerate(zip(evaluations, names, usual, strict=True)):
         if story:
             story.append(PageBreak())
-        story += trial_section(i + 1, len(evaluations), evaluation, label, averages)
+        story += trial_section(i + 1, len(evaluations), evaluation, label, own)
     return _typeset(story, evaluations, shown_title)
 
 
@@ -82,7 +86,7 @@ def default_label(evaluation: Evaluation) -> str:
 
 
 def _overview(
-    evaluations: Sequence[Evaluation], labels: Sequence[str], title: str, averages: Averages | None
+    evaluations: Sequence[Evaluation], labels: Sequence[str], title: str, averages: Sequence[Averages | None]
 ) -> list[Flowable]:
     """The title and the grid of all trials, on one page."""
     questions = {e.trial.question: e.trial.truth_word for e in evaluations}
@@ -95,7 +99,7 @@ def _overview(
     counts = [f"{words.count(w)} {w}" for w in ("right", "wrong", "unclear", "not judged") if w in words]
     models = sorted({e.model.name for e in evaluations})
     summary = f"{len(evaluations)} trials ({', '.join(counts)}) put to {one_line(', '.join(models), 120)}."
-    means = [dataset_mean(averages, evaluation, "semantic_entropy") for evaluation in evaluations]
+    means = [dataset_mean(own, e, "semantic_entropy") for own, e in zip(averages, evaluations, strict=True)]
     tick = "" if all(mean is None for mean in means) else "; its tick is the dataset's mean"
     reading = (
         "How to read a card: the picture, context and answer of one trial; the badge is the answer's verdict, judged "

@@ -13,10 +13,10 @@ from isi_core.domain.attribution import Attribution
 from isi_core.domain.evaluation import Evaluation
 from isi_core.domain.palette import INPUT_COLOURS
 from isi_core.domain.uncertainty import Uncertainty
+from isi_core.reports.beside_dataset import attention_beside_usual
 from isi_core.reports.charts import (
     MEASURE,
     Figure,
-    attention_figure,
     cluster_figure,
     figure_png,
     figure_size,
@@ -45,8 +45,8 @@ from isi_core.reports.typeset import (
     labelled,
     paragraph,
 )
-from isi_core.reports.wording import judgement, number, one_line, provenance, verdict_words
-from isi_core.studies.averages import Averages, averaged_preset
+from isi_core.reports.wording import judgement, number, one_line, preset_words, provenance, verdict_words
+from isi_core.studies.averages import Averages, averaged_preset, usual, why_not_comparable
 
 _GUTTER = 17.0
 _HALF = (WIDTH - _GUTTER) / 2
@@ -83,11 +83,8 @@ def trial_section(
 
 
 def dataset_mean(averages: Averages | None, evaluation: Evaluation, measure: str) -> float | None:
-    """The dataset's mean of a measure beside this trial; None where it is not known for this model."""
-    if averages is None or averages.model.get("name") != evaluation.model.name:
-        return None
-    preset = averages.presets.get(averaged_preset(averages, evaluation.trial))
-    found = preset.measures.get(measure) if preset is not None else None
+    """The dataset's mean of a measure beside this trial; None where it is not known for this model and settings."""
+    found = usual(averages, evaluation, measure)
     return found.mean if found is not None else None
 
 
@@ -109,13 +106,12 @@ def _pictures(evaluation: Evaluation) -> Flowable:
         legend.save(file, "PNG")
         file.seek(0)
         bar = max(width, 120.0)
-        crop = "" if image.width == image.height else " A model that crops its input saw less than the whole picture."
         right = [
             Image(image_file(over, _PICTURE_SIDE), width, height, hAlign="LEFT"),
             Spacer(1, 4),
             Image(file, bar, bar * legend.height / legend.width, hAlign="LEFT"),
             Spacer(1, 2),
-            paragraph(heat_map_reading(attribution.heat_map) + crop, NOTE),
+            paragraph(heat_map_reading(attribution.heat_map, image.size), NOTE),
         ]
     elif attribution is not None:
         right = [paragraph("No heat map: this model cuts the picture into tiles, whose tokens form no one grid.", NOTE)]
@@ -201,19 +197,21 @@ def _measures(evaluation: Evaluation, averages: Averages | None) -> list[Flowabl
     style = [*RULED, ("VALIGN", (0, 0), (-1, -1), "MIDDLE")]
     table = Table(rows, colWidths=widths, style=style, hAlign="LEFT", repeatRows=1)
     reading = "Each bar is filled to where the value lies in its range."
-    if means and averages is not None:
-        reading += _averages_words(averages, evaluation)
+    if averages is not None:
+        if means:
+            reading += _averages_words(averages, evaluation)
+        measure = "semantic_entropy" if uncertainty is not None else "attention_image"
+        if why := why_not_comparable(averages, evaluation, measure):
+            reading += f" {why}"
     return [KeepTogether([paragraph("Measures", SUBHEADING), table, Spacer(1, 3), paragraph(reading, NOTE)])]
 
 
 def _averages_words(averages: Averages, evaluation: Evaluation) -> str:
     key = averaged_preset(averages, evaluation.trial)
-    image, context = key.split("/")
-    context = "no" if context == "none" else context
     differs = "" if averages.decoding == evaluation.decoding.to_json() else ", made with other decoding settings"
     return (
-        f" The black tick is the mean over {averages.presets[key].n} observations of {averages.dataset} with the "
-        f"{image} picture and {context} context, by the same model{differs}."
+        f" The black tick is the mean over {averages.presets[key].n} observations of {averages.dataset} with "
+        f"{preset_words(key)}, by the same model{differs}."
     )
 
 
@@ -267,13 +265,8 @@ def _cluster_note(uncertainty: Uncertainty) -> str:
 
 
 def _attention(attribution: Attribution, evaluation: Evaluation, averages: Averages | None) -> list[Flowable]:
-    def means(prefix: str, names: dict[str, float]) -> dict[str, float]:
-        found = {name: dataset_mean(averages, evaluation, prefix + name) for name in names}
-        return {name: mean for name, mean in found.items() if mean is not None}
-
-    relative = attention_figure(attribution, True, means("attention_", attribution.relative))
-    absolute = attention_figure(attribution, False, means("attention_absolute_", attribution.absolute))
-    shares = _side_by_side(_chart(relative, _HALF, 225), _chart(absolute, _HALF, 225))
+    figures = [attention_beside_usual(evaluation, averages, relative) for relative in (True, False)]
+    shares = _side_by_side(*(_chart(figure, _HALF, 225) for figure in figures if figure is not None))
     parts = _side_by_side(_chart(layer_figure(attribution), _HALF, 280), _chart(token_figure(attribution), _HALF, 280))
     return [
         KeepTogether([paragraph("Attention attribution", SUBHEADING), shares]),

@@ -55,6 +55,25 @@ def percent(fraction: float) -> str:
     return f"{fraction * 100:.3g} %"
 
 
+def duration(seconds: float) -> str:
+    """A time span in words: 40 s, 12 min, 3.5 h, 2.1 days."""
+    for most, size, unit in ((90, 1, "s"), (90 * 60, 60, "min"), (48 * 3600, 3600, "h")):
+        if seconds < most:
+            return f"{max(1, round(seconds)) if seconds > 0 else 0} s" if size == 1 else f"{seconds / size:.2g} {unit}"
+    return f"{seconds / 86400:,.1f} days"
+
+
+def rank_words(rank: float) -> str:
+    """A percentile rank (0 to 100) in words: above 62.5 %."""
+    return f"above {percent(rank / 100)}"
+
+
+def preset_words(key: str) -> str:
+    """A preset, "image kind/context kind", in words: the natural picture and no context."""
+    image, context = key.split("/")
+    return f"the {image} picture and {'no' if context == 'none' else context} context"
+
+
 def one_line(text: str, limit: int = 60) -> str:
     """Text on one line, white space and control characters collapsed, cut with an ellipsis at `limit` characters."""
     spaced = "".join(" " if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c for c in text)

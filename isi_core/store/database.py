@@ -69,6 +69,56 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE UNIQUE INDEX one_live_job_a_key ON jobs (key) WHERE key <> '' AND state IN ('queued', 'running')",
         "CREATE TABLE finished_items (job_key TEXT, item TEXT, PRIMARY KEY (job_key, item)) WITHOUT ROWID",
     ),
+    (
+        # What a person says about a run, the bin, and how far a run is from a plain preset.
+        "ALTER TABLE runs ADD COLUMN tags TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE runs ADD COLUMN note TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE runs ADD COLUMN deleted TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE runs ADD COLUMN drawn INTEGER NOT NULL DEFAULT 0",
+        """
+        UPDATE runs SET drawn = (
+            SELECT count(*) FROM json_each(runs.data, '$.trial.interventions')
+            WHERE json_extract(json_each.value, '$.type') NOT IN ('image_preset', 'context_preset', 'question_preset')
+        ) WHERE json_valid(data)
+        """,
+        "CREATE INDEX runs_by_observation ON runs (dataset, model_name, observation_id)",
+    ),
+    (
+        """
+        CREATE TABLE sweeps (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            id TEXT NOT NULL UNIQUE,
+            title TEXT NOT NULL,
+            created TEXT NOT NULL,
+            dataset TEXT NOT NULL,
+            plan TEXT NOT NULL,
+            planned TEXT NOT NULL,
+            wish TEXT NOT NULL,
+            models TEXT NOT NULL DEFAULT '{}'
+        )
+        """,
+        # A result is also the mark that its item is finished: the key makes sure that none is done twice.
+        """
+        CREATE TABLE sweep_results (
+            sweep TEXT NOT NULL,
+            item TEXT NOT NULL,
+            model TEXT NOT NULL,
+            condition TEXT NOT NULL,
+            observation TEXT NOT NULL,
+            place INTEGER NOT NULL,
+            family TEXT NOT NULL,
+            truth TEXT NOT NULL,
+            verdict TEXT,
+            measured TEXT NOT NULL DEFAULT '{}',
+            seconds REAL NOT NULL DEFAULT 0,
+            run INTEGER,
+            reused INTEGER NOT NULL DEFAULT 0,
+            error TEXT NOT NULL DEFAULT '',
+            finished TEXT NOT NULL,
+            PRIMARY KEY (sweep, item)
+        ) WITHOUT ROWID
+        """,
+    ),
 )
 
 

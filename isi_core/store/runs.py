@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,18 +12,13 @@ from typing import Any
 from isi_core.domain.decoding import Decoding
 from isi_core.domain.errors import InputError
 from isi_core.domain.evaluation import Evaluation, ModelRecord
+from isi_core.domain.home import HOME_VARIABLE, home_folder
 from isi_core.domain.uncertainty import UncertaintySettings
 from isi_core.store.database import Database
 from isi_core.store.pictures import Pictures, to_png
 from isi_core.store.serialization import evaluation_from_json, evaluation_to_json
 
-HOME_VARIABLE = "ISI_HOME"
-
-
-def home_folder() -> Path:
-    """Where this user's runs are kept: the folder in the environment variable `ISI_HOME`, else ~/.isi-studio."""
-    named = os.environ.get(HOME_VARIABLE, "").strip()
-    return Path(named).expanduser() if named else Path.home() / ".isi-studio"
+__all__ = ["HOME_VARIABLE", "Store", "StoredRun", "home_folder"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +34,9 @@ class StoredRun:
     verdict, truth : yes, no or unclear; yes, no or unknown.
     semantic_entropy : in nats.
     attention_image, attention_context, attention_question : relative shares; they sum to one.
+    drawn : number of changes that are not presets: drawings, noise, words typed by hand.
+    tags : words a person put on it, separated by spaces; "" for none.
+    note : what a person wrote about it.
     """
 
     id: int
@@ -62,9 +59,12 @@ class StoredRun:
     attention_image: float | None
     attention_context: float | None
     attention_question: float | None
+    drawn: int = 0
+    tags: str = ""
+    note: str = ""
 
 
-_BRIEF = ", ".join(StoredRun.__dataclass_fields__)
+BRIEF = ", ".join(StoredRun.__dataclass_fields__)
 
 
 class Store:
@@ -115,11 +115,12 @@ class Store:
             return int(row.lastrowid or 0)
 
     def recent(self, limit: int = 20, session: str | None = None) -> list[StoredRun]:
-        """The last runs, newest first; of one session where it is given."""
-        where, values = ("WHERE session = ?", [session]) if session is not None else ("", [])
+        """The last runs, newest first; of one session where it is given, else those that no sweep made."""
+        # A sweep makes a thousand runs in an hour: among them nobody would find what they asked by hand.
+        where, values = ("AND session = ?", [session]) if session is not None else ("AND session NOT LIKE ?", ["sweep %"])
         with self.database.reading() as connection:
             rows = connection.execute(
-                f"SELECT {_BRIEF} FROM runs {where} ORDER BY id DESC LIMIT ?", [*values, limit]
+                f"SELECT {BRIEF} FROM runs WHERE deleted = '' {where} ORDER BY id DESC LIMIT ?", [*values, limit]
             ).fetchall()
         return [StoredRun(*row) for row in rows]
 
@@ -133,9 +134,22 @@ class Store:
         with self.database.reading() as connection:
             row = connection.execute("SELECT data, image_digest FROM runs WHERE id = ?", [run_id]).fetchone()
         if row is None:
-            raise InputError(f"There is no run {run_id}: it may have been deleted.")
+            raise _gone(run_id)
         data, digest = row
         return evaluation_from_json(_read(data, run_id), self.pictures.load(digest))
+
+    def brief(self, run_id: int) -> StoredRun:
+        """A run in brief.
+
+        Raises
+        ------
+        InputError : there is no such run.
+        """
+        with self.database.reading() as connection:
+            row = connection.execute(f"SELECT {BRIEF} FROM runs WHERE id = ?", [run_id]).fetchone()
+        if row is None:
+            raise _gone(run_id)
+        return StoredRun(*row)
 
     def find(
         self, digest: str, model: ModelRecord, decoding: Decoding, settings: UncertaintySettings | None = None
@@ -150,7 +164,7 @@ class Store:
         with self.database.reading() as connection:
             row = connection.execute(
                 """
-                SELECT id FROM runs WHERE digest = ? AND model = ? AND decoding = ?
+                SELECT id FROM runs WHERE digest = ? AND model = ? AND decoding = ? AND deleted = ''
                 ORDER BY (settings <> '' AND ? IN ('', settings)) + (attention_image IS NOT NULL) DESC,
                          (settings <> '' AND ? IN ('', settings)) DESC, id DESC
                 LIMIT 1
@@ -167,6 +181,28 @@ class Store:
             return replace(found, uncertainty=None)
         return found
 
+    def find_measured(
+        self, digest: str, model: ModelRecord, decoding: Decoding, settings: UncertaintySettings | None, attention: bool
+    ) -> int | None:
+        """The newest run of exactly this question to this model that measured everything asked for; None for none.
+
+        `settings` None asks for no uncertainty.
+        """
+        with self.database.reading() as connection:
+            row = connection.execute(
+                "SELECT id FROM runs WHERE digest = ? AND model = ? AND decoding = ? AND answer IS NOT NULL "
+                "AND deleted = '' AND ? IN ('', settings) AND (attention_image IS NOT NULL OR NOT ?) "
+                "ORDER BY id DESC LIMIT 1",
+                [
+                    digest,
+                    _canonical(model.to_json()),
+                    _canonical(decoding.to_json()),
+                    _canonical(settings.to_json()) if settings else "",
+                    attention,
+                ],
+            ).fetchone()
+        return int(row[0]) if row else None
+
     def delete(self, run_id: int) -> None:
         """Remove a run, and its picture when no other run shows it; one that is not there is no error."""
         with self.database.transaction() as connection:
@@ -179,9 +215,9 @@ class Store:
                 self.pictures.delete(row[0])
 
     def count(self) -> int:
-        """Number of stored runs."""
+        """Number of stored runs; those in the bin do not count."""
         with self.database.reading() as connection:
-            (number,) = connection.execute("SELECT count(*) FROM runs").fetchone()
+            (number,) = connection.execute("SELECT count(*) FROM runs WHERE deleted = ''").fetchone()
         return int(number)
 
     def close(self) -> None:
@@ -206,6 +242,7 @@ def _columns(evaluation: Evaluation) -> dict[str, Any]:
         "image_kind": trial.image_kind,
         "context_kind": trial.context_kind,
         "question": trial.question,
+        "drawn": sum(not change.type.endswith("_preset") for change in trial.interventions),
         "answer": answer.text if answer else None,
         "verdict": answer.verdict if answer else None,
         "truth": trial.truth_word,
@@ -213,6 +250,10 @@ def _columns(evaluation: Evaluation) -> dict[str, Any]:
         "n_clusters": uncertainty.n_clusters if uncertainty else None,
         **{f"attention_{name}": _finite(shares.get(name)) for name in ("image", "context", "question")},
     }
+
+
+def _gone(run_id: int) -> InputError:
+    return InputError(f"There is no run {run_id}: it may have been deleted.")
 
 
 def _finite(value: float | None) -> float | None:

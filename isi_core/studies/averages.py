@@ -6,14 +6,16 @@ import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from isi_core.domain.decoding import Decoding
 from isi_core.domain.errors import InputError
-from isi_core.domain.evaluation import ModelRecord
+from isi_core.domain.evaluation import Evaluation, ModelRecord
+from isi_core.domain.home import home_folder
 from isi_core.domain.trial import Trial
+from isi_core.domain.uncertainty import UncertaintySettings
 from isi_core.measures.statistics import percentile_rank
 from isi_core.studies.trials import CONTEXT_KINDS, IMAGE_KINDS
 
@@ -35,7 +37,7 @@ MEASURES = (
 
 MAX_FILE_BYTES = 50_000_000
 _MAX_VALUES = 100_000
-_FORMAT = 1
+_FORMAT = 2  # 1 did not tell the settings of the uncertainty
 _PRESETS = {f"{image}/{context}" for image in IMAGE_KINDS for context in CONTEXT_KINDS}
 
 
@@ -86,6 +88,7 @@ class Averages:
     created : ISO 8601 time, UTC.
     presets : by "image kind/context kind", in the order of `preset_grid`; without those nothing allows.
     families : by family name; empty where the dataset names none.
+    settings : what shaped the entropies and the clusters beside the answers.
     """
 
     model: dict[str, Any]
@@ -95,6 +98,7 @@ class Averages:
     created: str
     presets: dict[str, PresetAverage]
     families: dict[str, FamilyAverage]
+    settings: UncertaintySettings = field(default_factory=UncertaintySettings)
 
     def rank(self, preset_key: str, measure: str, value: float) -> float | None:
         """Where a value lies among the dataset's, in percent (ties count half); None where it was not measured."""
@@ -116,6 +120,8 @@ class Averages:
         ------
         InputError : anything in it is not as `to_json` writes it.
         """
+        if isinstance(data, dict) and data.get("format") == 1:
+            raise InputError("These averages do not tell the rule that made them: make them again.")
         try:
             return _read(data)
         except (InputError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
@@ -133,10 +139,74 @@ def averaged_preset(averages: Averages, trial: Trial) -> str:
     return key if key in averages.presets else BASELINE
 
 
+@dataclass(frozen=True)
+class Usual:
+    """What is usual for one measure beside one trial.
+
+    Attributes
+    ----------
+    preset : the preset that was averaged, "image kind/context kind".
+    own : it is the trial's own; else it stands in for one that was not averaged.
+    mean, values : as in `MeasureAverage`.
+    """
+
+    preset: str
+    own: bool
+    mean: float
+    values: tuple[float, ...]
+
+    def rank(self, value: float) -> float | None:
+        """Where a value lies among the dataset's, in percent (ties count half); None where it is not a number."""
+        return percentile_rank(value, self.values) if self.values and math.isfinite(value) else None
+
+
+def usual(averages: Averages | None, evaluation: Evaluation, measure: str) -> Usual | None:
+    """What is usual for a measure under a trial's preset; None where it is not known, or known of something else."""
+    if averages is None or why_not_comparable(averages, evaluation, measure):
+        return None
+    key = averaged_preset(averages, evaluation.trial)
+    preset = averages.presets.get(key)
+    found = preset.measures.get(measure) if preset is not None else None
+    if found is None or found.mean is None:
+        return None
+    return Usual(key, key == preset_key(evaluation.trial), found.mean, found.values)
+
+
+def why_not_comparable(averages: Averages, evaluation: Evaluation, measure: str) -> str:
+    """Why a measure's averages say nothing about this evaluation, in one sentence; "" where they do."""
+    made, asked = averages.model, evaluation.model
+    for name, title in (("name", "model"), ("revision", "revision of the model"), ("quantization", "quantization")):
+        theirs, own = str(made.get(name, "")), str(getattr(asked, name))
+        if theirs != own:
+            return f"No dataset mean: the dataset was put to another {title} ({_brief(theirs)}, not {_brief(own)})."
+    if measure.startswith("attention") or evaluation.uncertainty is None:
+        return ""
+    theirs_set, own_set = averages.settings.to_json(), evaluation.uncertainty.settings.to_json()
+    titles = {"rule": "rule", "likelihood": "kind of likelihood", "entailment_model": "entailment model"}
+    for name, title in titles.items():
+        if theirs_set[name] != own_set[name]:
+            kinds = f"{_brief(theirs_set[name])}, not {_brief(own_set[name])}"
+            return f"No dataset mean: the dataset was measured with another {title} ({kinds})."
+    return ""
+
+
+def _brief(text: str) -> str:
+    """A name or a hash, short enough for a sentence."""
+    return text[:12] if re.fullmatch(r"[0-9a-f]{32,}", text) else text[:80] or "not told"
+
+
 def averages_path(model_name: str) -> Path:
     """Where a model's averages are kept; whatever the name holds, the path stays in its folder."""
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", model_name).strip("-.")
-    return AVERAGES_FOLDER / f"{safe[:100] or 'model'}.json"
+    return AVERAGES_FOLDER / f"{_file_name(model_name)}.json"
+
+
+def own_averages_path(model_name: str, dataset_name: str, home: Path | None = None) -> Path:
+    """Where the averages of a user's own sweep are kept; they stand before the ones that come with ISI Studio."""
+    return (home or home_folder()) / "averages" / f"{_file_name(dataset_name)}--{_file_name(model_name)}.json"
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:100] or "model"
 
 
 def save_averages(averages: Averages, path: Path) -> None:
@@ -166,8 +236,19 @@ def read_averages(path: Path) -> Averages:
     return Averages.from_json(data)
 
 
+def averages_stamp(model_name: str, dataset_name: str) -> tuple[int, ...]:
+    """Tells one version of the files that `load_averages` reads from the next; zeros where they are not."""
+    stamps = []
+    for path in (own_averages_path(model_name, dataset_name), averages_path(model_name)):
+        try:
+            stamps.append(path.stat().st_mtime_ns)
+        except OSError:
+            stamps.append(0)
+    return tuple(stamps)
+
+
 def load_averages(model_name: str, dataset_name: str) -> Averages | None:
-    """A model's averages over a dataset; None where they were never made.
+    """A model's averages over a dataset, of a sweep of the user's own first; None where they were never made.
 
     `model_name` is the name in the model's record, `dataset_name` the dataset's.
 
@@ -175,11 +256,12 @@ def load_averages(model_name: str, dataset_name: str) -> Averages | None:
     ------
     InputError : the file holds something else.
     """
-    path = averages_path(model_name)
-    if not path.is_file():
-        return None
-    averages = read_averages(path)
-    return averages if (averages.model["name"], averages.dataset) == (model_name, dataset_name) else None
+    for path in (own_averages_path(model_name, dataset_name), averages_path(model_name)):
+        if path.is_file():
+            averages = read_averages(path)
+            if (averages.model["name"], averages.dataset) == (model_name, dataset_name):
+                return averages
+    return None
 
 
 def _read(data: Any) -> Averages:
@@ -199,6 +281,7 @@ def _read(data: Any) -> Averages:
             _read_text(name): FamilyAverage(n=_read_count(value["n"]), accuracy=_read_share(value["accuracy"]))
             for name, value in families.items()
         },
+        settings=_read_settings(data["settings"]),
     )
 
 
@@ -226,6 +309,11 @@ def _read_preset(data: Any) -> PresetAverage:
 def _read_record(data: Any) -> dict[str, Any]:
     _check(isinstance(data, dict) and set(data) == set(ModelRecord.__dataclass_fields__))
     return {key: _read_text(value) for key, value in data.items()}
+
+
+def _read_settings(data: Any) -> UncertaintySettings:
+    _check(isinstance(data, dict) and set(data) == set(UncertaintySettings.__dataclass_fields__))
+    return UncertaintySettings.from_json({key: _read_text(value) for key, value in data.items()})
 
 
 def _read_text(value: Any) -> str:

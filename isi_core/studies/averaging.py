@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from isi_core.domain.answer import Verdict
@@ -12,10 +12,11 @@ from isi_core.domain.decoding import Decoding
 from isi_core.domain.errors import InputError
 from isi_core.domain.evaluation import Evaluation
 from isi_core.domain.observation import Dataset, Observation
+from isi_core.domain.uncertainty import UncertaintySettings
 from isi_core.models.entailment.protocol import EntailmentModel
 from isi_core.models.vlm.protocol import Progress, VisionLanguageModel
 from isi_core.studies.averages import BASELINE, MEASURES, Averages, FamilyAverage, MeasureAverage, PresetAverage
-from isi_core.studies.trials import build_trial, preset_grid
+from isi_core.studies.sweep.plan import ModelChoice, SweepPlan, preset_conditions
 from isi_core.studies.vqa import Wanted, evaluate
 
 
@@ -72,44 +73,58 @@ def measure_averages(
     ------
     InputError : an unknown preset, or no preset that any observation allows.
     """
-    grid = {f"{image}/{context}": changes for image, context, changes in preset_grid()}
+    grid = {condition.key: condition for condition in preset_conditions()}
     if unknown := set(presets or ()) - set(grid):
         raise InputError(f"Unknown preset {', '.join(sorted(unknown))}: choose from {', '.join(grid)}.")
-    chosen = [key for key in grid if presets is None or key in presets]
     wanted: set[Wanted] = {"answer", "uncertainty"}
     if vlm.capabilities.attention:
         wanted.add("attention")
-    baseline: list[Outcome] = []
-    found: dict[str, PresetAverage] = {}
-    families: dict[str, FamilyAverage] = {}
-    for i, key in enumerate(chosen):
-        outcomes: list[Outcome] = []
-        for j, observation in enumerate(dataset.observations):
-            if progress is not None:
-                done = (i + j / len(dataset)) / len(chosen)
-                progress(f"{key}: observation {j + 1} of {len(dataset)}", done)
-            try:
-                trial = build_trial(dataset, observation, grid[key])
-                outcomes.append(_outcome(observation, evaluate(trial, vlm, decoding, wanted, entailment)))
-            except InputError:
-                continue
-        if not outcomes:
+    plan = SweepPlan(
+        dataset=dataset.name,
+        dataset_digest="",
+        conditions=tuple(c for key, c in grid.items() if presets is None or key in presets),
+        models=(ModelChoice(vlm.record.name),),
+        decoding=decoding,
+    )
+    outcomes: dict[str, list[Outcome]] = {key: [] for key in plan.condition_keys}
+    items = plan.items(dataset)
+    for i, item in enumerate(items):
+        if progress is not None:
+            progress(f"Observation {item.observation.row} of {len(dataset)}: {item.condition.key}", i / len(items))
+        try:
+            made = evaluate(plan.trial(dataset, item), vlm, decoding, wanted, entailment)
+        except InputError:
             continue
-        if key == BASELINE:
-            baseline, families = outcomes, family_averages(outcomes)
-        found[key] = preset_average(outcomes, baseline)
-    if not found:
+        outcomes[item.condition.key].append(_outcome(item.observation, made))
+    if not any(outcomes.values()):
         raise InputError(f"Nothing in {dataset.name} can be evaluated: check its pictures and questions.")
     if progress is not None:
         progress("Done", 1.0)
+    return average(dataset.name, vlm.record.to_json(), entailment.record.to_json(), decoding, outcomes)
+
+
+def average(
+    dataset_name: str,
+    model: dict[str, str],
+    entailment: dict[str, str],
+    decoding: Decoding,
+    outcomes: Mapping[str, Sequence[Outcome]],
+    settings: UncertaintySettings | None = None,
+) -> Averages:
+    """The averages of outcomes by preset; presets without an outcome are left out.
+
+    `settings` (the default ones where none are given) take their entailment model from the record `entailment`.
+    """
+    baseline = outcomes.get(BASELINE, ())
     return Averages(
-        model=vlm.record.to_json(),
-        entailment=entailment.record.to_json(),
-        dataset=dataset.name,
+        model=dict(model),
+        entailment=dict(entailment),
+        dataset=dataset_name,
         decoding=decoding.to_json(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        presets=found,
-        families=families,
+        presets={key: preset_average(found, baseline) for key, found in outcomes.items() if found},
+        families=family_averages(baseline),
+        settings=replace(settings or UncertaintySettings(), entailment_model=entailment["name"]),
     )
 
 

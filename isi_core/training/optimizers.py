@@ -33,7 +33,7 @@ def step(optimizers: Sequence[torch.optim.Optimizer], loss: torch.Tensor, parame
     """One step down the loss, its gradient clipped to norm one."""
     for optimizer in optimizers:
         optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     nn.utils.clip_grad_norm_(parameters, 1.0)
     for optimizer in optimizers:
         optimizer.step()

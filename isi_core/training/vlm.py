@@ -69,7 +69,7 @@ class Stage:
 
 # What takes two steps of looking is asked more often once one step is learned.
 _HARDER = (*FAMILIES, "position", "relation", "relation", "relation", "comparison", "comparison")
-_NEARER = ("where", "size", "where", "size", "everything")
+_NEARER = ("relation", "relation", "where", "size")
 STAGES = {
     "align": Stage(steps=2000, batch=48, learning_rate=1e-3, mix=None),
     "words": Stage(steps=2600, batch=24, learning_rate=1e-3, mix=Mix(yes_no=6, open=2)),
@@ -77,10 +77,10 @@ STAGES = {
         steps=600, batch=24, learning_rate=1e-3, mix=Mix(yes_no=6, open=2, families=_HARDER, topics=_NEARER)
     ),
     "contexts": Stage(
-        steps=2100,
+        steps=2200,
         batch=24,
         learning_rate=1e-3,
-        mix=Mix(yes_no=7, open=1, families=_HARDER, topics=_NEARER, context=0.3, disturbed=0.15),
+        mix=Mix(yes_no=6, open=3, families=_HARDER, topics=_NEARER, context=0.3, disturbed=0.15),
     ),
 }
 

@@ -25,6 +25,8 @@ def pages(home: Callable[[], None]) -> list[Any]:
         st.Page(home, title="Home", icon=":material/home:", default=True, url_path="home"),
         st.Page(ROOT / "pages/1_VQA_Interventions.py", title="VQA Interventions", icon=":material/experiment:"),
         st.Page(ROOT / "pages/2_Semantic_Uncertainty.py", title="Semantic Uncertainty", icon=":material/scatter_plot:"),
+        st.Page(ROOT / "pages/4_Dataset_Browser.py", title="Dataset Browser", icon=":material/photo_library:"),
+        st.Page(ROOT / "pages/7_Run_History.py", title="Run History", icon=":material/history:"),
     ]
 
 
@@ -73,19 +75,20 @@ def verdict_badge(evaluation: Evaluation) -> None:
 _AXIS_PIXELS = 58
 
 
-def chart(made: Figure, key: str) -> None:
-    """A chart and how to read it."""
+def chart(made: Figure, key: str, selects: bool = False) -> Any:
+    """A chart and how to read it; where it `selects`, what was picked of it (Streamlit's event)."""
     shown = made.chart
     if isinstance(getattr(shown, "height", None), (int, float)):
         # Stretched to the page's width, a chart's height comes to include its axis.
         shown = shown.properties(height=shown.height + _AXIS_PIXELS)
-    st.altair_chart(shown, width="stretch", key=f"chart_{key}")
+    event = st.altair_chart(shown, width="stretch", key=f"chart_{key}", on_select="rerun" if selects else "ignore")
     st.caption(as_written(made.reading))
+    return event if selects else None
 
 
-def figure(made: Figure, key: str) -> None:
-    """A chart, how to read it, and its downloads."""
-    chart(made, key)
+def figure(made: Figure, key: str, selects: bool = False) -> Any:
+    """A chart, how to read it, and its downloads; where it `selects`, what was picked of it."""
+    event = chart(made, key, selects)
     with st.container(horizontal=True, gap="small"):
         for kind, render, mime in (("PNG", figure_png, "image/png"), ("SVG", figure_svg, "image/svg+xml")):
             st.download_button(
@@ -99,3 +102,4 @@ def figure(made: Figure, key: str) -> None:
                 type="tertiary",
                 on_click="ignore",
             )
+    return event

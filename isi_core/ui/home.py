@@ -11,7 +11,7 @@ import streamlit as st
 from isi_core.datasets.built_in import BUILT_IN
 from isi_core.domain.errors import StudioError
 from isi_core.domain.interventions import ContextPreset, ImagePreset
-from isi_core.models import catalogue
+from isi_core.models import catalogue, memory
 from isi_core.reports.wording import number
 from isi_core.studies.draft import Draft
 from isi_core.ui import frame, resources
@@ -41,7 +41,10 @@ def _presets() -> None:
     dataset = resources.dataset(BUILT_IN)
     example = next((o for o in dataset.observations if o.annotated and o.complementary and o.contradictory), None)
     if example is None:
-        st.warning("The built-in dataset has no complete observation: run `make data` or import a dataset.")
+        st.warning(
+            "The built-in dataset has no complete observation: restore the folder data/isi_scenes, or import a dataset "
+            "on the page Dataset Browser."
+        )
         return
     st.subheader("Start with one click", anchor=False)
     st.caption(
@@ -67,20 +70,31 @@ def _presets() -> None:
 
 def _status() -> None:
     st.subheader("Models and machine", anchor=False)
-    shelf = resources.shelf()
-    resident: dict[str, str] = {s.name: s.state for s in shelf.status()}
     for name in (catalogue.DEFAULT_VLM, catalogue.DEFAULT_ENTAILMENT):
-        try:
-            row = (catalogue.find_vlm if name == catalogue.DEFAULT_VLM else catalogue.find_entailment)(name)
-            state = resident.get(name) or ("built in" if row.embedded else "to download")
-        except StudioError as error:
-            state = str(error)
-        st.markdown(f":material/check_circle: **{name}** · {as_written(state)}")
+        usable, state = _readiness(name)
+        icon = ":material/check_circle:" if usable else ":material/warning:"
+        st.markdown(f"{icon} **{name}** · {as_written(state)}")
     st.caption(
         "The built-in models know only the world of the built-in pictogram scenes. Real models (LLaVA and others) are "
         "chosen on the page and loaded on first need."
     )
     st.caption(f"{os.cpu_count()} processor cores · results are kept in {as_written(str(resources.store().folder))}")
+
+
+def _readiness(name: str) -> tuple[bool, str]:
+    """Whether a model can be used, and its state in words; no model is loaded for it."""
+    shelf = resources.shelf()
+    resident = next((s.state for s in shelf.status() if s.name == name), "")
+    if resident:
+        return True, resident
+    try:
+        if name == catalogue.DEFAULT_VLM:
+            found = shelf.readiness(name)
+        else:
+            found = memory.readiness(catalogue.find_entailment(name))
+    except StudioError as error:
+        return False, str(error)
+    return found.usable, found.state if found.usable else found.sentence
 
 
 def _runs() -> None:

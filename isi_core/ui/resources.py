@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from isi_core.datasets.built_in import load_dataset
+from isi_core.datasets.catalogue import dataset_path, dataset_stamp
 from isi_core.datasets.pictures import open_picture
 from isi_core.domain.observation import Dataset
 from isi_core.reports.figures import heat_map_overlay, thumbnail
@@ -61,17 +62,45 @@ def warm_up() -> None:
     threading.Thread(target=imports, name="warm up", daemon=True).start()
 
 
-@st.cache_resource(show_spinner=False)
 def dataset(name: str) -> Dataset:
-    """A dataset by name, read once."""
+    """A dataset of the catalogue by name, read once, and again when it was changed.
+
+    Raises
+    ------
+    InputError : there is none of this name.
+    """
+    return _dataset(name, str(dataset_path(name)), dataset_stamp(name))
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _dataset(name: str, path: str, stamp: int) -> Dataset:
     return load_dataset(name)
 
 
-@st.cache_resource(show_spinner=False)
-def averages(model: str, dataset_name: str) -> Averages | None:
-    """The averages of a model over a dataset, None where they were never measured."""
-    from isi_core.studies.averages import load_averages
+_averages_stamps: dict[tuple[str, str], tuple[int, ...]] = {}
 
+
+def _as_on_disk(kept: Averages | None) -> bool:
+    """Whether kept averages are what the files hold; that there are none is looked up each time."""
+    from isi_core.studies.averages import averages_stamp
+
+    if kept is None:
+        return False
+    names = str(kept.model["name"]), kept.dataset
+    return _averages_stamps.get(names) == averages_stamp(*names)
+
+
+@st.cache_resource(show_spinner=False, validate=_as_on_disk)
+def averages(model: str, dataset_name: str) -> Averages | None:
+    """The averages of a model over a dataset, read again when their file changes; None where there are none.
+
+    Raises
+    ------
+    InputError : the file holds something else.
+    """
+    from isi_core.studies.averages import averages_stamp, load_averages
+
+    _averages_stamps[model, dataset_name] = averages_stamp(model, dataset_name)
     return load_averages(model, dataset_name)
 
 

@@ -94,7 +94,11 @@ def measure(at: AppTest, key: str = "vqa_ask") -> Evaluation:
 def draw(at: AppTest, objects: Sequence[dict[str, Any]]) -> AppTest:
     """Leave a drawing on the canvas, as the browser would send it."""
     lying = desk(at)
-    key = f"vqa_canvas_{lying.version}_{lying.draft.observation}"
+    from isi_core.ui.drawing import CanvasSize
+    from isi_core.ui.vqa.inputs import CANVAS_SIDE
+
+    size = CanvasSize.fitting(lying.trial().image.size, CANVAS_SIDE)
+    key = f"vqa_canvas_{lying.version}_{size.width}x{size.height}_{lying.draft.observation}"
     at.session_state[key] = {"drawing": {"raw": {"version": "7.4.0", "objects": list(objects)}, "data": None}}
     return run(at)
 

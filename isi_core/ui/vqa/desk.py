@@ -14,21 +14,23 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from isi_core.datasets.built_in import BUILT_IN
+from isi_core.datasets.catalogue import BUILT_IN, dataset_names
 from isi_core.domain.decoding import Decoding
-from isi_core.domain.errors import InputError
+from isi_core.domain.errors import InputError, ModelError
 from isi_core.domain.evaluation import Evaluation
 from isi_core.domain.interventions import ContextPreset, EditText, ImagePreset
 from isi_core.domain.observation import Dataset, Observation
 from isi_core.domain.trial import Trial, image_digest
 from isi_core.domain.uncertainty import UncertaintySettings
-from isi_core.models.catalogue import DEFAULT_VLM, ROWS
+from isi_core.models.catalogue import DEFAULT_VLM, ROWS, find_vlm
 from isi_core.reports.figures import thumbnail
 from isi_core.studies.draft import Draft, Timeline
 from isi_core.studies.trials import CONTEXT_KINDS, IMAGE_KINDS, build_trial
 from isi_core.ui import resources
 
 _KEY = "vqa_desk"
+
+_LONGEST_IN_LINK = 300  # characters
 
 Made = TypeVar("Made")
 
@@ -45,11 +47,12 @@ class Upload:
 
 @dataclass(frozen=True)
 class Entry:
-    """One trial of the session's history."""
+    """One trial of the session's history; `dataset` is the one that its observation is from."""
 
     label: str
     draft: Draft
     evaluation: Evaluation
+    dataset: str = BUILT_IN
 
     @cached_property
     def card(self) -> bytes:
@@ -65,7 +68,7 @@ class Desk:
     ----------
     version : counts changes of the drawing that did not come from the canvas, which is then mounted anew.
     entries : the trials that were asked, oldest first.
-    job, job_label : the evaluation that is running.
+    job, arrived : the evaluation that is running, and what it has finished.
     compared : indexes of the entries that are held side by side, two at most.
     investigation : indexes of the entries of the last example investigation, for its PDF page.
     wanted_at_start : what to measure as soon as the page opens.
@@ -83,6 +86,7 @@ class Desk:
     entries: list[Entry] = field(default_factory=list)
     uploads: dict[str, Upload] = field(default_factory=dict)
     job: str | None = None
+    arrived: list[Entry] = field(default_factory=list)
     error: str = ""
     compared: list[int] = field(default_factory=list)
     investigation: tuple[int, ...] = ()
@@ -114,6 +118,23 @@ class Desk:
     def observation(self) -> Observation:
         """The observation being looked at."""
         return self.upload.observation if self.upload else self.dataset.find(self.draft.observation)
+
+    def work_on(self, dataset: str, draft: Draft | None = None) -> None:
+        """Take observations from another dataset of the catalogue, from its first one on or as the draft says.
+
+        Raises
+        ------
+        InputError : there is none of this name, or it holds nothing.
+        """
+        found = resources.dataset(dataset)
+        if not found.observations:
+            raise InputError(f"{dataset} holds no observation yet: add one on the Dataset Browser.")
+        if dataset != self.dataset_name:
+            # Steps back would lead to observations that this dataset does not have.
+            self.dataset_name, self.timeline = dataset, Timeline(draft or Draft(found.observations[0].id))
+            self.version += 1
+        elif draft is not None:
+            self.change(draft)
 
     def change(self, draft: Draft, drawn: bool = False) -> None:
         """One step on; `drawn` when the canvas already shows it."""
@@ -163,18 +184,23 @@ class Desk:
             picture = self.upload.picture if self.upload else None
             return build_trial(self.dataset, self.observation, self.draft.interventions, picture=picture)
 
-        return self.once("trial", self.draft, build)
+        return self.once("trial", (self.dataset, self.draft), build)
 
     def entry_for(self, trial: Trial) -> Entry | None:
-        """The newest entry made by exactly this input and these settings."""
+        """The newest entry made by exactly this input, model and decoding."""
+        try:
+            row = find_vlm(self.model)
+        except ModelError:
+            return None
+        source = Path(row.source).resolve().name if isinstance(row.source, Path) else row.source
         for entry in reversed(self.entries):
             made = entry.evaluation
             if (made.trial.digest, made.model.name, made.model.quantization, made.decoding) == (
                 trial.digest,
-                Path(self.model).name if Path(self.model).is_dir() else self.model,
+                row.name,
                 self.quantization,
                 self.decoding,
-            ):
+            ) and (row.endpoint is not None or made.model.source == str(source)):
                 return entry
         return None
 
@@ -192,6 +218,11 @@ class Desk:
         return len(self.entries) - 1
 
 
+def _seed(text: str | None) -> int:
+    """A link's seed; 0 where it has none that could be one."""
+    return int(text) if text is not None and text.isascii() and text.isdecimal() and len(text) < 10 else 0
+
+
 def _from_link(dataset: Dataset, link: Mapping[str, str]) -> tuple[Draft, str]:
     """The draft that a deep link names, and a sentence about what of it could not be followed."""
     problems = []
@@ -203,11 +234,12 @@ def _from_link(dataset: Dataset, link: Mapping[str, str]) -> tuple[Draft, str]:
             problems.append(str(error))
     image, context = link.get("image", "natural"), link.get("context", "none")
     if image in IMAGE_KINDS:
-        draft = replace(draft, image=ImagePreset(image))  # type: ignore[arg-type]
+        draft = replace(draft, image=ImagePreset(image, _seed(link.get("image_seed"))))  # type: ignore[arg-type]
     else:
         problems.append(f"The link's picture {image[:50]!r} is unknown: choose one of {', '.join(IMAGE_KINDS)}.")
     if context in CONTEXT_KINDS:
-        draft = replace(draft, context=ContextPreset(context))  # type: ignore[arg-type]
+        seed = _seed(link.get("context_seed"))
+        draft = replace(draft, context=ContextPreset(context, seed))  # type: ignore[arg-type]
     else:
         draft = replace(draft, context=EditText("context", context[:20_000]))
     return draft, " ".join(problems)
@@ -217,9 +249,13 @@ def open_desk() -> Desk:
     """The session's desk; laid out as the deep link says when the session has none yet."""
     desk: Desk | None = st.session_state.get(_KEY)
     if desk is None:
-        dataset = resources.dataset(BUILT_IN)
+        named = st.query_params.get("dataset", BUILT_IN)
+        known = named in dataset_names() and resources.dataset(named).observations
+        dataset = resources.dataset(named if known else BUILT_IN)
         draft, problem = _from_link(dataset, st.query_params.to_dict())
-        desk = Desk(Timeline(draft), error=problem)
+        if not known:
+            problem = f"There is no dataset {named[:60]!r} here: this is {dataset.name}. {problem}".strip()
+        desk = Desk(Timeline(draft), dataset_name=dataset.name, error=problem)
         model = st.query_params.get("model", desk.model)
         if any(row.name == model for row in ROWS if row.kind == "vlm"):
             desk.model = model
@@ -227,7 +263,22 @@ def open_desk() -> Desk:
             # A link may have been written by anybody: it opens no folder and downloads nothing.
             desk.error = f"{desk.error} A link chooses models of the catalogue only, not {model[:50]!r}.".strip()
         st.session_state[_KEY] = desk
+    _mend(desk)
     return desk
+
+
+def _mend(desk: Desk) -> None:
+    """Go on with what is still there when the desk's dataset or observation was deleted or changed meanwhile."""
+    lying = desk.draft.observation
+    try:
+        if lying in desk.uploads or any(o.id == lying for o in desk.dataset.observations):
+            return
+    except InputError:
+        pass
+    gone = f"{desk.dataset_name}: {lying}"
+    desk.dataset_name, desk.timeline = BUILT_IN, Timeline(Draft(resources.dataset(BUILT_IN).observations[0].id))
+    desk.version += 1
+    desk.error = f"What lay on the desk ({gone[:120]}) is not there any more: choose another observation."
 
 
 def session_entries() -> list[Entry]:
@@ -237,22 +288,36 @@ def session_entries() -> list[Entry]:
 
 
 def write_link(desk: Desk) -> None:
-    """Let the address name what is on the desk, as far as an address can."""
-    link = {"image": desk.draft.image.kind}
+    """Let the address name what is on the desk, as far as an address can: no drawing, no question of one's own."""
+    draft = desk.draft
+    link: dict[str, str] = {"image": draft.image.kind}
     if any(row.name == desk.model for row in ROWS):
         link["model"] = desk.model
     if not desk.upload:
-        link["obs"] = desk.draft.observation
-    if isinstance(desk.draft.context, ContextPreset):
-        link["context"] = desk.draft.context.kind
+        link["obs"] = draft.observation
+    if desk.dataset_name != BUILT_IN:
+        link["dataset"] = desk.dataset_name
+    if draft.image.seed:
+        link["image_seed"] = str(draft.image.seed)
+    if isinstance(draft.context, ContextPreset):
+        link["context"] = draft.context.kind
+        if draft.context.seed:
+            link["context_seed"] = str(draft.context.seed)
+    elif len(draft.context.text) <= _LONGEST_IN_LINK:
+        link["context"] = draft.context.text
     if st.query_params.to_dict() != link:
         st.query_params.from_dict(link)
 
 
-def begin(observation: str, draft: Draft | None, wanted: tuple[str, ...]) -> None:
-    """Lay an input on the session's desk and have it measured as soon as the page opens."""
+def begin(observation: str, draft: Draft | None, wanted: tuple[str, ...], dataset: str = BUILT_IN) -> None:
+    """Lay an input on the session's desk and have it measured as soon as the page opens.
+
+    Raises
+    ------
+    InputError : there is no such dataset.
+    """
     desk = open_desk()
-    desk.change(draft or Draft(observation))
+    desk.work_on(dataset, draft or Draft(observation))
     desk.wanted_at_start = wanted
 
 
@@ -265,6 +330,9 @@ def open_run(run_id: int, label: str) -> None:
     """
     made = resources.store().load(run_id)
     desk, trial = open_desk(), made.trial
+    dataset = resources.store().brief(run_id).dataset
+    if dataset in dataset_names() and resources.dataset(dataset).observations:
+        desk.work_on(dataset)
     draft = Draft(trial.observation_id).with_interventions(trial.interventions)
     known = {o.id for o in desk.dataset.observations}
     if trial.observation_id not in known | set(desk.uploads):
@@ -282,4 +350,4 @@ def open_run(run_id: int, label: str) -> None:
     desk.decoding = made.decoding
     if made.uncertainty is not None:
         desk.settings = made.uncertainty.settings
-    desk.keep(Entry(label, draft, made))
+    desk.keep(Entry(label, draft, made, desk.dataset_name))

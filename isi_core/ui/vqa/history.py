@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import streamlit as st
 
+from isi_core.domain.errors import StudioError
 from isi_core.domain.evaluation import Evaluation
 from isi_core.reports import charts
 from isi_core.reports.wording import intervention_words, number
 from isi_core.ui import frame
 from isi_core.ui.vqa.desk import Desk, Entry
-from isi_core.ui.vqa.outputs import averages_for, downloads
+from isi_core.ui.vqa.outputs import downloads
 from isi_core.ui.wording import as_written
 
 _ACROSS = 6
@@ -34,9 +35,9 @@ def show(desk: Desk) -> None:
         st.caption(f"The newest {_SHOWN} of {len(desk.entries)} are shown; all are in the report and the store.")
     if desk.investigation and len(desk.investigation) > 1:
         st.markdown("**Example investigation** · its trials on one page")
-        downloads([desk.entries[i] for i in desk.investigation], averages_for(desk), "investigation")
+        downloads([desk.entries[i] for i in desk.investigation], "investigation")
     st.markdown("**All of this session**")
-    downloads(desk.entries, averages_for(desk), "session")
+    downloads(desk.entries, "session")
     _comparison(desk)
 
 
@@ -62,7 +63,11 @@ def _card(desk: Desk, index: int, entry: Entry) -> None:
         st.caption("  \n".join(lines))
 
     def restore() -> None:
-        desk.change(entry.draft)
+        desk.error = ""
+        try:
+            desk.work_on(entry.dataset, entry.draft)
+        except StudioError as error:
+            desk.error = str(error)
 
     def compare() -> None:
         chosen = [i for i in desk.compared if i != index]

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, get_args
 
 import streamlit as st
 from PIL import Image
 from streamlit_drawable_canvas import st_canvas
 
+from isi_core.datasets.catalogue import dataset_names
 from isi_core.datasets.pictures import open_picture
 from isi_core.domain.errors import InputError, StudioError
 from isi_core.domain.interventions import (
     ContextPreset,
     EditText,
+    Freehand,
     GaussianNoise,
     ImagePreset,
     PictureIntervention,
@@ -23,6 +28,7 @@ from isi_core.domain.interventions import (
 from isi_core.domain.observation import Dataset, Observation
 from isi_core.domain.rendering import apply
 from isi_core.domain.trial import image_digest
+from isi_core.studies.draft import Draft
 from isi_core.studies.trials import CONTEXT_KINDS, IMAGE_KINDS, MAX_TEXT, build_trial
 from isi_core.ui import resources
 from isi_core.ui.drawing import (
@@ -69,8 +75,22 @@ def _title(observation: Observation) -> str:
     return f"{observation.row}. {observation.question}  ({observation.image.stem})"
 
 
+def _pick_dataset(desk: Desk) -> None:
+    """Which dataset, where there are several."""
+    names = dataset_names()
+    if len(names) < 2:
+        return
+    st.session_state["vqa_dataset"] = desk.dataset_name
+
+    def choose() -> None:
+        _guarded(desk, desk.work_on, st.session_state["vqa_dataset"])
+
+    st.selectbox("Dataset", names, key="vqa_dataset", on_change=choose)
+
+
 def pick(desk: Desk) -> None:
-    """Search, previous and next, upload."""
+    """Dataset, search, previous and next, upload."""
+    _pick_dataset(desk)
     dataset = desk.dataset
     with st.container(horizontal=True, gap="small"):
         words = st.text_input(
@@ -141,13 +161,13 @@ def add_upload(desk: Desk, raw: bytes, name: str, question: str, context: str, t
     ------
     InputError : the picture cannot be used, or the context is too long.
     """
-    from pathlib import Path
-
     picture = open_picture(raw, name)
     if len(context) > MAX_TEXT:
         raise InputError(f"The context is too long: at most {MAX_TEXT:,} characters fit.")
     digest = image_digest(picture)
-    key = f"upload-{digest[:12]}"
+    # The same picture with another question is another observation.
+    said = json.dumps([digest, question, context, truth])
+    key = f"upload-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
     observation = Observation(
         id=key,
         row=0,
@@ -157,12 +177,8 @@ def add_upload(desk: Desk, raw: bytes, name: str, question: str, context: str, t
         truth=truth,
     )
     desk.uploads[key] = Upload(digest, name, picture, observation)
-    draft = replace(desk.draft, observation=key, image=ImagePreset("natural"), drawings=(), noise=None)
-    draft = replace(draft, question=QuestionPreset("original"))
-    draft = replace(draft, context=EditText("context", context) if context.strip() else ContextPreset("none"))
-    desk.change(draft)
-    if desk.draft.observation != key:
-        desk.change(replace(draft, observation=key))
+    words = EditText("context", context) if context.strip() else ContextPreset("none")
+    desk.change(Draft(key, context=words))
 
 
 # --- the picture and its drawing -----------------------------------------------------------
@@ -182,7 +198,7 @@ def _background(desk: Desk) -> tuple[bytes, tuple[int, int]]:
             bare = bare.resize((shown.width, shown.height), Image.Resampling.LANCZOS)
         return resources.png(bare), (shown.width, shown.height)
 
-    return desk.once("background", (draft.observation, draft.image, draft.noise), draw)
+    return desk.once("background", (desk.dataset, draft.observation, draft.image, draft.noise), draw)
 
 
 def _image_presets(desk: Desk) -> None:
@@ -246,8 +262,9 @@ def _pen(desk: Desk) -> Pen:
         st.caption("Click on the picture, type, then click elsewhere.")
     if tool == "Blur":
         radius = st.slider("Blur (% of side)", 0.5, 15.0, 3.0, 0.5, key="vqa_radius") / 100
-    st.caption("Hover the picture for its toolbar: *Edit* moves, scales and deletes what is drawn.")
-    head = float(st.session_state.get("vqa_head", 5.0)) / 100 if tool != "Arrow" else head
+    st.caption(
+        "Hover the picture for its toolbar: *Edit* moves, scales and deletes what is drawn (boxes stay upright)."
+    )
     return Pen(tool, colour, filled, opacity, width, head, size, radius)
 
 
@@ -257,18 +274,24 @@ def _same_drawing(first: tuple[PictureIntervention, ...], second: tuple[PictureI
     def near(a: Any, b: Any) -> bool:
         if isinstance(a, float) and isinstance(b, float):
             return abs(a - b) < 1.5 / CANVAS_SIDE
-        if isinstance(a, tuple) and isinstance(b, tuple):
-            return len(a) == len(b) and all(near(x, y) for x, y in zip(a, b, strict=True))
         return bool(a == b)
 
-    if [type(a) for a in first] != [type(b) for b in second]:
-        return False
-    return all(
-        near(getattr(a, name), getattr(b, name))
-        for a, b in zip(first, second, strict=True)
-        for name in a.__dataclass_fields__
-        # A stroke restored from its points has other points in between: where it starts and ends must do.
-        if name != "points"
+    def extent(stroke: Freehand) -> tuple[float, ...]:
+        # A stroke restored from its points has other points in between: its ends and its reach must do.
+        xs, ys = zip(*stroke.points, strict=True)
+        return (*stroke.points[0], *stroke.points[-1], min(xs), min(ys), max(xs), max(ys))
+
+    def values(change: PictureIntervention) -> list[Any]:
+        return [
+            value
+            for name in change.__dataclass_fields__
+            for value in (
+                extent(change) if name == "points" and isinstance(change, Freehand) else [getattr(change, name)]
+            )
+        ]
+
+    return [type(a) for a in first] == [type(b) for b in second] and all(
+        near(x, y) for a, b in zip(first, second, strict=True) for x, y in zip(values(a), values(b), strict=True)
     )
 
 
@@ -293,7 +316,9 @@ def picture(desk: Desk) -> None:
 def _canvas(desk: Desk, shown: bytes, picture_size: tuple[int, int], pen: Pen) -> None:
     """The picture to draw on; what is drawn becomes the draft's drawings."""
     size = CanvasSize.fitting(picture_size, CANVAS_SIDE)
-    mounted, key = (desk.version, desk.draft.observation, size), f"vqa_canvas_{desk.version}_{desk.draft.observation}"
+    mounted = (desk.version, desk.draft.observation, size)
+    # Its size is part of its key: pixels drawn on one canvas mean other places on another.
+    key = f"vqa_canvas_{desk.version}_{size.width}x{size.height}_{desk.draft.observation}"
     if desk.shown_canvas.get("mounted") != mounted or key not in st.session_state:
         # Frozen while the canvas is mounted: fed back on every run, a drawing never comes to rest. A canvas that comes
         # back after a visit to another page has forgotten its drawing, and its state with it.
@@ -307,7 +332,7 @@ def _canvas(desk: Desk, shown: bytes, picture_size: tuple[int, int], pen: Pen) -
         key=key,
         **pen_style(pen, size),
     )
-    drawn = interventions_from_canvas(result.json_data, size, pen.head)
+    drawn = interventions_from_canvas(result.json_data, size)
     if not _same_drawing(drawn, desk.draft.drawings):
         before = desk.draft
         desk.change(replace(desk.draft, drawings=drawn), drawn=True)

@@ -14,9 +14,10 @@ from isi_core.domain.evaluation import Evaluation
 from isi_core.domain.trial import Trial
 from isi_core.measures.semantic_entropy import can_recluster, recluster
 from isi_core.reports import charts
+from isi_core.reports.beside_dataset import attention_beside_usual, entropy_beside_usual, stand_in
 from isi_core.reports.figures import heat_map_legend, heat_map_reading, is_grid
-from isi_core.reports.wording import decoding_words, number
-from isi_core.studies.averages import Averages, averaged_preset, preset_key
+from isi_core.reports.wording import decoding_words, number, rank_words
+from isi_core.studies.averages import Averages, usual, why_not_comparable
 from isi_core.ui import frame, resources
 from isi_core.ui.vqa import work
 from isi_core.ui.vqa.desk import Desk, Entry
@@ -25,10 +26,10 @@ from isi_core.ui.wording import as_written
 _PICTURE_WIDTH = 270
 
 
-def averages_for(desk: Desk) -> Averages | None:
-    """What this model does on average over this dataset, where it was measured."""
+def averages_of(entry: Entry) -> Averages | None:
+    """What an entry's model does on average over its dataset, where it was measured."""
     try:
-        return resources.averages(desk.model, desk.dataset_name)
+        return resources.averages(entry.evaluation.model.name, entry.dataset)
     except StudioError:
         return None
 
@@ -85,10 +86,10 @@ def results(desk: Desk, trial: Trial | None) -> None:
     evaluation = _under_settings(desk, entry.evaluation)
     entry = replace(entry, evaluation=evaluation)
     _answer(evaluation)
-    averages = averages_for(desk)
+    averages = averages_of(entry)
     _uncertainty(evaluation, averages)
     _attention(evaluation, averages)
-    downloads([entry], averages, "current")
+    downloads([entry], "current")
 
 
 def _under_settings(desk: Desk, evaluation: Evaluation) -> Evaluation:
@@ -141,25 +142,20 @@ def _answer(evaluation: Evaluation) -> None:
         frame.provenance(evaluation)
 
 
-def _beside_mean(
-    evaluation: Evaluation, averages: Averages | None, measure: str, value: float
-) -> tuple[float | None, str]:
-    """The dataset's mean of a measure under this trial's preset, and where this value lies."""
-    if averages is None:
-        return None, "no dataset mean"
-    key = averaged_preset(averages, evaluation.trial)
-    preset = averages.presets.get(key)
-    if preset is None or measure not in preset.measures:
-        return None, "no dataset mean"
-    mean, rank = preset.measures[measure].mean, averages.rank(key, measure, value)
-    if mean is None or rank is None:
-        return mean, "no dataset mean"
-    return mean, f"mean {number(mean)} · above {rank:.0f} %{_of(key, evaluation)}"
+def _beside_mean(evaluation: Evaluation, averages: Averages | None, measure: str, value: float) -> str:
+    """The dataset's mean of a measure beside this trial, and where this value lies."""
+    found = usual(averages, evaluation, measure)
+    rank = found.rank(value) if found is not None else None
+    if found is None or rank is None:
+        return "no dataset mean"
+    of = f" (with {preset})" if (preset := stand_in(found)) else ""
+    return f"mean {number(found.mean)} · {rank_words(rank)}{of}"
 
 
-def _of(key: str, evaluation: Evaluation) -> str:
-    """Which preset the mean is of, where it is not this trial's own."""
-    return "" if key == preset_key(evaluation.trial) else f" (of {key})"
+def _not_comparable(evaluation: Evaluation, averages: Averages | None, measure: str) -> None:
+    """Say why the dataset's means do not stand here, where there are some of something else."""
+    if averages is not None and (why := why_not_comparable(averages, evaluation, measure)):
+        st.caption(as_written(why))
 
 
 def _uncertainty(evaluation: Evaluation, averages: Averages | None) -> None:
@@ -173,15 +169,16 @@ def _uncertainty(evaluation: Evaluation, averages: Averages | None) -> None:
         columns = st.columns(3)
         shown = (
             ("Semantic entropy", "semantic_entropy", found.semantic_entropy, "nats"),
-            ("Predictive entropy", "predictive_entropy", found.predictive_entropy, "nats"),
+            ("Predictive entropy", "predictive_entropy", found.predictive_entropy, "nats per token"),
             ("Clusters", "n_clusters", float(found.n_clusters), f"of {n} samples"),
         )
         for column, (label, measure, value, unit) in zip(columns, shown, strict=True):
-            _, where = _beside_mean(evaluation, averages, measure, value)
             text = str(found.n_clusters) if measure == "n_clusters" else number(value)
             column.metric(f"{label} ({unit})", text)
-            column.caption(where)
-        _strip(evaluation, averages, found.semantic_entropy, n)
+            column.caption(_beside_mean(evaluation, averages, measure, value))
+        _not_comparable(evaluation, averages, "semantic_entropy")
+        if (strip := entropy_beside_usual(evaluation, averages)) is not None:
+            frame.figure(strip, "entropy_strip")
         frame.figure(charts.cluster_figure(found), "clusters")
         with st.expander("Answers of each cluster", icon=":material/table_rows:"):
             rows = [
@@ -210,23 +207,10 @@ def _uncertainty(evaluation: Evaluation, averages: Averages | None) -> None:
             + f" · rule {found.settings.rule}, likelihoods {found.settings.likelihood}, "
             f"entailment by {as_written(found.settings.entailment_model)}"
         )
-        if averages is not None and averages.decoding != evaluation.decoding.to_json():
+        comparable = usual(averages, evaluation, "semantic_entropy") is not None
+        if averages is not None and comparable and averages.decoding != evaluation.decoding.to_json():
             measured = Decoding.from_json(averages.decoding)
             st.caption(f"The dataset's means were measured otherwise: {as_written(decoding_words(measured))}.")
-
-
-def _strip(evaluation: Evaluation, averages: Averages | None, value: float, n: int) -> None:
-    """Where the semantic entropy lies among the dataset's."""
-    preset = averages.presets.get(averaged_preset(averages, evaluation.trial)) if averages else None
-    known = preset.measures.get("semantic_entropy") if preset else None
-    if known is None or not known.values:
-        return
-    import math
-
-    made = charts.value_figure(
-        value, 0.0, math.log(max(2, n)), known.mean, "Semantic entropy", "nats", population=known.values
-    )
-    frame.chart(made, "entropy_strip")
 
 
 def _attention(evaluation: Evaluation, averages: Averages | None) -> None:
@@ -242,15 +226,9 @@ def _attention(evaluation: Evaluation, averages: Averages | None) -> None:
         scale = st.segmented_control(
             "Shares", ["Relative", "Absolute"], default="Relative", key="vqa_shares", label_visibility="collapsed"
         )
-        relative = scale != "Absolute"
-        prefix = "attention_" if relative else "attention_absolute_"
-        preset = averages.presets.get(averaged_preset(averages, evaluation.trial)) if averages else None
-        means = {
-            name: mean
-            for name in ("image", "context", "question", "other")
-            if preset and prefix + name in preset.measures and (mean := preset.measures[prefix + name].mean) is not None
-        }
-        frame.figure(charts.attention_figure(found, relative, means or None), "attention")
+        if (shares := attention_beside_usual(evaluation, averages, scale != "Absolute")) is not None:
+            frame.figure(shares, "attention")
+        _not_comparable(evaluation, averages, "attention_image")
         with st.expander("By layer and by answer token", icon=":material/stacked_bar_chart:"):
             frame.figure(charts.layer_figure(found), "layers")
             frame.figure(charts.token_figure(found), "tokens")
@@ -263,10 +241,10 @@ def _attention(evaluation: Evaluation, averages: Averages | None) -> None:
         drawn = resources.overlay(owner, opacity, evaluation.trial.image, found.heat_map)
         picture.image(drawn, width=_PICTURE_WIDTH)
         words.image(heat_map_legend(found.heat_map), width=280)
-        words.caption(as_written(heat_map_reading(found.heat_map)))
+        words.caption(as_written(heat_map_reading(found.heat_map, evaluation.trial.image.size)))
 
 
-def downloads(entries: list[Entry], averages: Averages | None, key: str) -> None:
+def downloads(entries: list[Entry], key: str) -> None:
     """PDF report and data of one or several trials, made when they are asked for."""
     evaluations = [entry.evaluation for entry in entries]
     labels = [entry.label or entry.evaluation.trial.context_kind for entry in entries]
@@ -274,7 +252,7 @@ def downloads(entries: list[Entry], averages: Averages | None, key: str) -> None
     def pdf() -> bytes:
         from isi_core.reports.pdf import build_report
 
-        return build_report(evaluations, labels=labels, averages=averages)
+        return build_report(evaluations, labels=labels, averages=[averages_of(entry) for entry in entries])
 
     def data() -> bytes:
         from isi_core.reports.run_export import run_zip

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import streamlit as st
 
-from isi_core.domain.decoding import Decoding, Strategy
+from isi_core.domain.decoding import Strategy
 from isi_core.domain.errors import StudioError
 from isi_core.domain.uncertainty import LikelihoodKind, Rule, UncertaintySettings
 from isi_core.models import catalogue
@@ -57,7 +57,8 @@ def another_model(desk: Desk) -> None:
         try:
             if typed:
                 row = catalogue.find_vlm(typed)
-                desk.model = row.name if row.endpoint is not None else typed  # as its results will be named
+                known = row.endpoint is not None or row in catalogue.ROWS
+                desk.model = row.name if known else typed
         except StudioError as error:
             desk.error = str(error)
 
@@ -93,16 +94,16 @@ def measures(desk: Desk) -> None:
     with st.popover("Decoding and measures", icon=":material/tune:"):
         left, right = st.columns(2)
         values: dict[str, Any] = {
-            "n_samples": int(left.number_input("Samples", 2, 200, kept.n_samples, key="vqa_n_samples")),
+            "n_samples": int(left.number_input("Samples", 1, 500, kept.n_samples, key="vqa_n_samples")),
             "temperature": float(
-                right.number_input("Temperature", 0.05, 5.0, kept.temperature, 0.05, key="vqa_temperature")
+                right.number_input("Temperature", 0.001, 10.0, kept.temperature, 0.05, key="vqa_temperature")
             ),
-            "top_k": int(left.number_input("Top-k (0 keeps all)", 0, 1000, kept.top_k, key="vqa_top_k")),
-            "top_p": float(right.number_input("Top-p", 0.05, 1.0, kept.top_p, 0.05, key="vqa_top_p")),
+            "top_k": int(left.number_input("Top-k (0 keeps all)", 0, None, kept.top_k, key="vqa_top_k")),
+            "top_p": float(right.number_input("Top-p", 0.001, 1.0, kept.top_p, 0.05, key="vqa_top_p")),
             "max_new_tokens": int(
-                left.number_input("Longest answer (tokens)", 1, 512, kept.max_new_tokens, key="vqa_max_tokens")
+                left.number_input("Longest answer (tokens)", 1, 2048, kept.max_new_tokens, key="vqa_max_tokens")
             ),
-            "seed": int(right.number_input("Seed", 0, 2**31 - 1, kept.seed, key="vqa_seed")),
+            "seed": int(right.number_input("Seed", None, None, kept.seed, key="vqa_seed")),
             "strategy": left.selectbox(
                 "Main answer",
                 get_args(Strategy),
@@ -126,15 +127,17 @@ def measures(desk: Desk) -> None:
             help="ISI and the Nature code use likelihoods after temperature and top-k.",
         )
         names = [row.name for row in catalogue.ROWS if row.kind == "entailment"]
+        if settings.entailment_model not in names:
+            names.append(settings.entailment_model)
         entailment = right.selectbox(
             "Entailment model",
             names,
-            index=names.index(settings.entailment_model) if settings.entailment_model in names else 0,
+            index=names.index(settings.entailment_model),
             key="vqa_entailment",
         )
         st.caption("Defaults are the published ones: 10 samples at temperature 0.9, top-k 50, loose rule.")
     try:
-        desk.decoding = replace(Decoding(), **values)
+        desk.decoding = replace(kept, **values)
         desk.settings = UncertaintySettings(rule, likelihood, entailment)
     except StudioError as error:
         st.warning(as_written(str(error)))

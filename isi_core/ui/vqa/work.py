@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from isi_core.domain.errors import StudioError
+from isi_core.domain.errors import InputError, ModelError, StudioError
 from isi_core.domain.evaluation import Evaluation
 from isi_core.domain.trial import Trial
 from isi_core.studies.draft import Draft
@@ -36,17 +36,22 @@ def start_many(desk: Desk, items: Sequence[tuple[str, Draft, Trial, Evaluation |
     """Have (label, draft, trial, earlier evaluation) items measured, one after the other, as one job."""
     if desk.job is not None:
         return
-    shelf, store = resources.shelf(), resources.store()
+    try:
+        shelf, store, engine = resources.shelf(), resources.store(), resources.jobs()
+    except StudioError as error:
+        desk.error = str(error)
+        return
     model, quantization = desk.model, desk.quantization
     decoding, settings, dataset_name = desk.decoding, desk.settings, desk.dataset_name
     asked: Any = frozenset(wanted) | {"answer"}
+    arrived: list[Entry] = []
 
-    def work(progress: Any) -> list[Entry]:
+    def work(progress: Any) -> str:
         from contextlib import ExitStack
 
         from isi_core.studies.vqa import evaluate
 
-        made = []
+        problem = ""
         with ExitStack() as held:
             vlm = held.enter_context(shelf.vlm(model, quantization, progress))
             entailment = None
@@ -58,16 +63,26 @@ def start_many(desk: Desk, items: Sequence[tuple[str, Draft, Trial, Evaluation |
                     of = f"Trial {number + 1} of {len(items)}: " if len(items) > 1 else ""
                     progress(of + message, (number + fraction) / len(items))
 
-                evaluation = evaluate(
-                    trial, vlm, decoding, asked, entailment, settings, progress=part, previous=previous
-                )
+                try:
+                    evaluation = evaluate(
+                        trial, vlm, decoding, asked, entailment, settings, progress=part, previous=previous
+                    )
+                except (InputError, ModelError) as error:
+                    if len(items) == 1:
+                        raise
+                    # One trial that cannot be asked must not cost the others.
+                    problem = f"{label}: {error}"
+                    continue
+                arrived.append(Entry(label, draft, evaluation, dataset_name))
                 store.save(evaluation, dataset=dataset_name, label=label)
-                made.append(Entry(label, draft, evaluation))
-        return made
+        return problem
 
     what = "Asking" if list(wanted) == ["answer"] else "Measuring"
-    desk.error = ""
-    desk.job = resources.jobs().submit("evaluation", f"{what} {model}", work)
+    desk.error, desk.arrived = "", arrived
+    try:
+        desk.job = engine.submit("evaluation", f"{what} {model}", work)
+    except StudioError as error:
+        desk.error = str(error)
 
 
 def collect(desk: Desk) -> bool:
@@ -86,9 +101,12 @@ def collect(desk: Desk) -> bool:
     elif job.state == "failed":
         desk.error = job.error
     elif job.state == "done" and job.result:
-        kept = [desk.keep(entry) for entry in job.result]
-        if len(kept) > 1:
-            desk.investigation = tuple(kept)
+        desk.error = job.result
+    # What was finished before a failure or a Cancel is kept too.
+    kept = [desk.keep(entry) for entry in desk.arrived]
+    desk.arrived = []
+    if len(kept) > 1:
+        desk.investigation = tuple(kept)
     return True
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from random import Random
 
 from isi_core.worlds.scenes.graph import COLUMNS, ROWS, Scene, SceneObject
-from isi_core.worlds.scenes.questions import NUMBERS, Claim, Question, plural, with_article
+from isi_core.worlds.scenes.questions import NUMBERS, Claim, Question, draw_question, plural, with_article
 
 _GROUPS = {"one": "alone", "two": "in pairs", "three": "in groups of three"}
 
@@ -159,17 +159,31 @@ def describe(scene: Scene) -> str:
     return f"The picture shows {listed}, {setting}."
 
 
+def _relation_question(claim: Claim) -> tuple[str, str]:
+    """How two objects lie to each other, as a choice: easier to learn from than a yes or no on one of the words."""
+    if claim.value in ("left", "right"):
+        return (
+            f"Is the {claim.subject} to the left or to the right of the {claim.reference}?",
+            f"It is to the {claim.value}.",
+        )
+    return f"Is the {claim.subject} above or below the {claim.reference}?", f"It is {claim.value}."
+
+
 OPEN_TOPICS = ("place", "colour", "where", "size", "number", "everything")
 
 
 def open_question(rng: Random, scene: Scene, topics: Sequence[str] = OPEN_TOPICS) -> tuple[str, str]:
     """An open question on one of the topics and its answer: these bind words to places while the model learns.
 
-    What stands at a place is asked instead where the topic does not fit the object.
+    "relation" is a topic too. What stands at a place is asked instead where the topic does not fit the object.
     """
     item = rng.choice(scene.objects)
     alone = len(scene.of_kind(item.kind)) == 1
     topic = rng.choice(topics)
+    if topic == "relation":
+        related = draw_question(rng, scene, "relation", True)
+        if related is not None:
+            return _relation_question(related.claim)
     number = len(scene.of_kind(item.kind))
     if topic == "everything":
         return "What does the picture show?", describe(scene)

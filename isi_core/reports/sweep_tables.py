@@ -1,0 +1,245 @@
+"""A sweep as tables for a spreadsheet, and as a folder of everything; no cell is a formula."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from isi_core.measures.statistics import Interval
+from isi_core.reports import sweep_figures
+from isi_core.reports.run_tables import cell
+from isi_core.reports.wording import number
+from isi_core.store.sweeps import SweepResult
+from isi_core.studies.averages import MEASURES
+from isi_core.studies.sweep.analysis import MEANS, RATES, Analysis, is_right
+from isi_core.studies.sweep.calibration import Calibration
+
+PUBLISHED = {
+    "llava-1.5": ("LLaVA", (1.21, 4.90, 0.15, 0.28, 0.09)),
+    "llava-vicuna": ("LLaVA-Vicuna", (1.25, 4.67, 0.08, 0.11, 0.19)),
+    "llava-next": ("LLaVA-NeXT", (1.21, 4.41, 0.35, 0.44, 0.26)),
+}
+"""Means that the ISI tool displays: semantic entropy, clusters, attention to question, image and context."""
+
+
+def published_note(models: Sequence[str]) -> str:
+    """The published means of the models' families as a footnote; "" where there are none."""
+    found = []
+    for start, (family, means) in PUBLISHED.items():
+        if any(model.lower().startswith(start) for model in models):
+            entropy, clusters, *shares = (f"{m:.2f}" for m in means)
+            found.append(
+                f"{family}: semantic entropy {entropy}, clusters {clusters}, attention to question / image / context "
+                f"{' / '.join(shares)}"
+            )
+    if not found:
+        return ""
+    return (
+        f"Published means (as the ISI tool displays them) · {'; '.join(found)}. Its attention is summed over answer "
+        "tokens with guessed spans, so it is no share of ours and is not drawn on our axes."
+    )
+
+
+def results_csv(results: Sequence[SweepResult], answers: Mapping[str, str] | None = None) -> bytes:
+    """One row an evaluation (UTF-8), failures with their sentence; empty cells for what was not measured."""
+    return table(
+        [
+            {
+                "model": r.model,
+                "condition": r.condition,
+                "row": r.place,
+                "observation": r.observation,
+                "family": r.family,
+                "truth": r.truth,
+                "verdict": r.verdict,
+                "right": None if r.error else is_right(r),
+                "answer": (answers or {}).get(r.item),
+                **{name: r.measured.get(name) for name in MEASURES},
+                "seconds": r.seconds,
+                "run": r.run,
+                "reused": r.reused,
+                "error": r.error,
+                "finished": r.finished,
+            }
+            for r in results
+        ]
+    )
+
+
+def conditions_csv(analysis: Analysis) -> bytes:
+    """One row a model and condition (UTF-8), each measure with its 95 % interval."""
+    rows = []
+    for s in analysis.summaries:
+        row: dict[str, Any] = {"model": s.model, "condition": s.condition, "n": s.n}
+        for name in (*RATES, *MEANS):
+            row |= _interval(name, s.values.get(name))
+        rows.append(row)
+    return table(rows)
+
+
+def effects_csv(analysis: Analysis) -> bytes:
+    """One row a model and condition (UTF-8): differences to the reference on the same observations, and McNemar."""
+    rows = []
+    for e in analysis.effects:
+        row: dict[str, Any] = {"model": e.model, "condition": e.condition, "reference": e.reference, "n": e.n}
+        row |= {"flips": e.flips}
+        for name in (*RATES, *MEANS):
+            row |= _interval(f"change_of_{name}", e.differences.get(name))
+        row |= {
+            "right_only_here": e.mcnemar.first_only if e.mcnemar else None,
+            "right_only_in_reference": e.mcnemar.second_only if e.mcnemar else None,
+            "mcnemar_p": e.mcnemar.p_value if e.mcnemar else None,
+            "mcnemar_p_holm": e.p_adjusted,
+        }
+        rows.append(row)
+    return table(rows)
+
+
+def flips_csv(analysis: Analysis) -> bytes:
+    """One row a model and ordered pair of conditions (UTF-8)."""
+    return table(
+        [
+            {"model": f.model, "first": f.first, "second": f.second, "n": f.n, "flips": f.flips, "share": f.share}
+            for f in analysis.flips
+        ]
+    )
+
+
+def families_csv(analysis: Analysis) -> bytes:
+    """One row a model, condition and family of questions (UTF-8), Wilson's 95 % interval."""
+    return table(
+        [
+            {"model": f.model, "condition": f.condition, "family": f.family, "n": f.accuracy.n}
+            | _interval("accuracy", f.accuracy)
+            for f in analysis.families
+        ]
+    )
+
+
+def calibration_csv(found: Sequence[Calibration]) -> bytes:
+    """One row a model and condition (UTF-8): AUROC of the entropy for wrong answers, area under risk-coverage."""
+    return table(
+        [
+            {"model": c.model, "condition": c.condition, "score": c.score, "n": c.n, "wrong": c.wrong}
+            | _interval("auroc", c.auroc)
+            | {"area_under_risk_coverage": c.area}
+            for c in found
+        ]
+    )
+
+
+def risk_csv(found: Sequence[Calibration]) -> bytes:
+    """One row a point of a risk-coverage curve (UTF-8)."""
+    return table(
+        [
+            {"model": c.model, "condition": c.condition, "score": c.score}
+            | {"coverage": p.coverage, "risk": p.risk, "threshold": p.threshold}
+            for c in found
+            for p in c.curve
+        ]
+    )
+
+
+def summary_rows(analysis: Analysis) -> list[dict[str, str]]:
+    """The conditions as a table to read: value and interval in each cell."""
+    rows = []
+    for s in analysis.summaries:
+        row = {"model": s.model, "condition": s.condition, "n": str(s.n)}
+        for name in (*RATES, *MEANS):
+            found = s.values.get(name)
+            row[name] = _words(found) if found is not None else "–"
+        rows.append(row)
+    return rows
+
+
+def analysis_json(analysis: Analysis, found: Sequence[Calibration]) -> dict[str, Any]:
+    """The analysis as plain JSON values; bounds that are not known are null."""
+    return {
+        "reference": analysis.reference,
+        "conditions": [
+            {"model": s.model, "condition": s.condition, "n": s.n} | {k: v.to_json() for k, v in s.values.items()}
+            for s in analysis.summaries
+        ],
+        "effects": [
+            {
+                "model": e.model,
+                "condition": e.condition,
+                "reference": e.reference,
+                "n": e.n,
+                "flips": e.flips,
+                "differences": {k: v.to_json() for k, v in e.differences.items()},
+                "mcnemar": vars(e.mcnemar) if e.mcnemar else None,
+                "p_adjusted": e.p_adjusted,
+            }
+            for e in analysis.effects
+        ],
+        "calibration": [
+            {
+                "model": c.model,
+                "condition": c.condition,
+                "score": c.score,
+                "n": c.n,
+                "wrong": c.wrong,
+                "auroc": c.auroc.to_json() if c.auroc else None,
+                "area_under_risk_coverage": c.area,
+                "curve": [vars(p) for p in c.curve],
+            }
+            for c in found
+        ],
+        "flips": [vars(f) for f in analysis.flips],
+        "families": [
+            {"model": f.model, "condition": f.condition, "family": f.family, "accuracy": f.accuracy.to_json()}
+            for f in analysis.families
+        ],
+    }
+
+
+def analysis_text(analysis: Analysis, found: Sequence[Calibration]) -> str:
+    """The analysis in lines for a terminal."""
+    aurocs = {(c.model, c.condition): c.auroc for c in found}
+    effects = {(e.model, e.condition): e for e in analysis.effects}
+    lines = []
+    for s in analysis.summaries:
+        lines.append(f"{s.condition} · {s.model} · {s.n} observations")
+        for name, interval in s.values.items():
+            lines.append(f"  {sweep_figures.TITLES[name]:<36}{_words(interval)}")
+        if (auroc := aurocs.get((s.model, s.condition))) is not None:
+            lines.append(f"  {'AUROC of entropy for wrong answers':<36}{_words(auroc)}")
+        if (effect := effects.get((s.model, s.condition))) is not None:
+            lines.append(f"  against {effect.reference}: {effect.flips} of {effect.n} verdicts differ")
+            for name in ("accuracy", "semantic_entropy"):
+                if name in effect.differences:
+                    lines.append(
+                        f"    {'change of ' + sweep_figures.TITLES[name]:<34}{_words(effect.differences[name])}"
+                    )
+            if effect.mcnemar is not None:
+                lines.append(
+                    f"    {'McNemar':<34}p = {number(effect.mcnemar.p_value)}, {number(effect.p_adjusted)} by Holm"
+                )
+    return "\n".join(lines)
+
+
+def _words(found: Interval) -> str:
+    bounds = f" ({number(found.low)} to {number(found.high)})" if found.bounded else ""
+    return f"{number(found.estimate)}{bounds}"
+
+
+def _interval(name: str, found: Interval | None) -> dict[str, float | None]:
+    bounded = found is not None and found.bounded
+    return {
+        name: found.estimate if found else None,
+        f"{name}_low": found.low if found and bounded else None,
+        f"{name}_high": found.high if found and bounded else None,
+    }
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Rows of the same columns as CSV (UTF-8)."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\r\n")
+    columns = list(rows[0]) if rows else []
+    writer.writerow(columns)
+    writer.writerows([cell(row[column]) for column in columns] for row in rows)
+    return buffer.getvalue().encode()

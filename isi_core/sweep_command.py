@@ -1,0 +1,308 @@
+"""The command `sweep`: plan, run, watch, stop and analyse sweeps, as the page does."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isi_core.cli import _load_dataset, _plain, _progress, _shelf, _wanted
+from isi_core.domain.errors import InputError, ModelError
+
+if TYPE_CHECKING:
+    from isi_core.domain.observation import Dataset
+    from isi_core.models.shelf import Shelf
+    from isi_core.studies.sweep.control import Sweeps, SweepStatus
+    from isi_core.studies.sweep.plan import SweepPlan
+
+_POLL = 0.3  # seconds
+_PATIENCE = 20.0  # seconds that a stopped evaluation has to end
+
+
+def _sweeps(arguments: argparse.Namespace) -> Sweeps:
+    from isi_core.store.runs import Store
+    from isi_core.studies.jobs import Jobs
+    from isi_core.studies.sweep.control import Sweeps
+
+    store = Store(arguments.store)
+    return Sweeps(store, Jobs(store, workers=1), _process_shelf)
+
+
+@cache
+def _process_shelf() -> Shelf:
+    """Kept until the process ends: were the worker's the last hand on it, it could still be freeing models by then."""
+    return _shelf()
+
+
+def _named(arguments: argparse.Namespace, sweeps: Sweeps) -> str:
+    """The sweep that was named, by the start of its id too; without a name the newest."""
+    if not arguments.sweep:
+        return sweeps.latest()
+    found = [status.id for status in sweeps.all() if status.id.startswith(arguments.sweep)]
+    if len(found) != 1:
+        raise InputError(f"{len(found)} sweeps fit {arguments.sweep[:40]!r}: give more of the id, see `sweep list`.")
+    return found[0]
+
+
+def _planned(arguments: argparse.Namespace, sweeps: Sweeps) -> tuple[str, SweepPlan, Dataset]:
+    from isi_core.datasets.built_in import BUILT_IN
+    from isi_core.domain.decoding import Decoding
+    from isi_core.domain.uncertainty import UncertaintySettings
+    from isi_core.studies.sweep.plan import ModelChoice, SweepPlan, dataset_digest, first_observations, grid
+
+    name = _found_by(arguments.dataset) or BUILT_IN
+    dataset = _load_dataset(arguments.dataset)
+    plan = SweepPlan(
+        dataset=name,
+        dataset_digest=dataset_digest(dataset),
+        conditions=grid(_words(arguments.images), _words(arguments.contexts), _perturbations(arguments)),
+        models=tuple(ModelChoice(m, arguments.quantization) for m in arguments.model or ["tiny-llava"]),
+        decoding=Decoding(n_samples=arguments.samples, temperature=arguments.temperature, seed=arguments.seed),
+        measures=tuple(_wanted(arguments.measure)),
+        settings=UncertaintySettings(arguments.rule, arguments.likelihood, arguments.entailment),
+        seed=arguments.seed,
+        observations=first_observations(dataset, arguments.limit),
+    )
+    return sweeps.create(plan, dataset, arguments.title), plan, dataset
+
+
+def _found_by(name: str | None) -> str | None:
+    """What finds the dataset again from whichever folder a command is later run in."""
+    return str(Path(name).absolute()) if name is not None and Path(name).is_dir() else name
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in (part.strip() for part in text.split(",")) if word]
+
+
+def _perturbations(arguments: argparse.Namespace) -> list[Any]:
+    from isi_core.studies.sweep.plan import Perturbation
+
+    made = []
+    for kind in ("noise", "occlusion", "blur"):
+        for word in _words(getattr(arguments, kind)):
+            try:
+                made.append(Perturbation(kind, float(word)))
+            except ValueError:
+                raise InputError(f"{word[:40]!r} is no strength of {kind}: give numbers such as 25,50.") from None
+    return made
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    sweeps = _sweeps(arguments)
+    sweep, _, dataset = _planned(arguments, sweeps)
+    if arguments.probe:
+        sweeps.probe(sweep, dataset)
+        _follow(sweeps, sweep)
+    _tell_status(sweeps.status(sweep), arguments.json)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    sweeps = _sweeps(arguments)
+    sweep, _, dataset = _planned(arguments, sweeps)
+    _start(sweeps, sweep, arguments, dataset)
+
+
+def _resume(arguments: argparse.Namespace) -> None:
+    sweeps = _sweeps(arguments)
+    sweep = _named(arguments, sweeps)
+    if arguments.retry_failed:
+        sweeps.retry_failures(sweep)
+    _start(sweeps, sweep, arguments, None)
+
+
+def _start(sweeps: Sweeps, sweep: str, arguments: argparse.Namespace, dataset: Dataset | None) -> None:
+    sweeps.start(sweep, dataset)
+    status = _follow(sweeps, sweep)
+    _tell_status(status, arguments.json)
+    if status.error:
+        raise ModelError(status.error)
+
+
+def _follow(sweeps: Sweeps, sweep: str) -> SweepStatus:
+    """The status once nothing runs any more, also in another process; shows progress where a person watches."""
+    show = _progress()
+    try:
+        while (status := sweeps.wait(sweep, _POLL)).running:
+            if show is not None:
+                share = (status.done + status.failed) / max(status.planned, 1)
+                show(f"{status.message or status.state}{_left(status)}", min(share, 0.999))
+    except KeyboardInterrupt:
+        sweeps.pause(sweep, at_once=True)
+        sweeps.wait(sweep, _PATIENCE)
+        raise
+    if show is not None:
+        print("\x1b[2K", end="", file=sys.stderr, flush=True)
+    return status
+
+
+def _left(status: SweepStatus) -> str:
+    from isi_core.reports.wording import duration
+
+    left = f", {duration(status.seconds_left)} left" if status.seconds_left else ""
+    return f", {status.failed} failed{left}" if status.failed else left
+
+
+def _tell_status(status: SweepStatus, as_json: bool) -> None:
+    from isi_core.reports.wording import duration, number
+
+    if as_json:
+        print(json.dumps(status.to_json(), allow_nan=False), flush=True)
+        return
+    print(f"{status.id}  {_plain(status.title)}")
+    rate = "not known yet" if status.rate is None else f"{number(status.rate)} evaluations a second"
+    left = "not known yet" if status.seconds_left is None else duration(status.seconds_left)
+    rows = [
+        ("state", status.state),
+        ("planned", f"{status.planned:,}"),
+        ("done", f"{status.done:,}"),
+        ("failed", f"{status.failed:,}"),
+        ("rate", rate),
+        ("time left", left),
+    ]
+    rows += [(f"  {count} ×", error) for error, count in status.failures]
+    rows += [
+        (f"  {g.condition}", f"{g.done} of {g.planned}, {g.failed} failed, {g.left_out} left out ({g.model})")
+        for g in status.groups
+    ]
+    for title, text in rows:
+        print(f"{title:<34}{_plain(text)}")
+    sys.stdout.flush()
+
+
+def _status(arguments: argparse.Namespace) -> None:
+    sweeps = _sweeps(arguments)
+    _tell_status(sweeps.status(_named(arguments, sweeps)), arguments.json)
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    for status in _sweeps(arguments).all():
+        if arguments.json:
+            print(json.dumps(status.to_json(), allow_nan=False))
+        else:
+            print(f"{status.id}  {status.state:<12}{status.done:>7,} of {status.planned:,}  {_plain(status.title)}")
+
+
+def _stop(arguments: argparse.Namespace) -> None:
+    sweeps = _sweeps(arguments)
+    sweep = _named(arguments, sweeps)
+    if arguments.action == "pause":
+        sweeps.pause(sweep)
+    else:
+        sweeps.cancel(sweep)
+    _tell_status(sweeps.status(sweep), arguments.json)
+
+
+def _analyse(arguments: argparse.Namespace) -> None:
+    from isi_core.reports.sweep_tables import analysis_json, analysis_text, published_note
+
+    sweeps = _sweeps(arguments)
+    sweep = _named(arguments, sweeps)
+    analysis, found = _analysed(sweeps, sweep, arguments.reference)
+    if arguments.json:
+        print(json.dumps(analysis_json(analysis, found), allow_nan=False), flush=True)
+        return
+    print(_plain_lines(analysis_text(analysis, found)))
+    if note := published_note(analysis.models):
+        print(f"\n{note}")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from isi_core.reports.sweep_export import sweep_files, write_sweep
+
+    sweeps = _sweeps(arguments)
+    sweep = _named(arguments, sweeps)
+    analysis, found = _analysed(sweeps, sweep, arguments.reference)
+    files = sweep_files(
+        sweeps.plan(sweep),
+        sweeps.records.get(sweep),
+        sweeps.results(sweep),
+        sweeps.records.answers(sweep),
+        analysis,
+        found,
+        not arguments.no_figures,
+    )
+    count = write_sweep(files, arguments.out)
+    print(f"{count} files in {_plain(str(arguments.out))}")
+
+
+def _analysed(sweeps: Sweeps, sweep: str, reference: str | None) -> tuple[Any, Any]:
+    from isi_core.studies.sweep.analysis import analyse
+    from isi_core.studies.sweep.calibration import calibrations
+
+    plan, results = sweeps.plan(sweep), sweeps.results(sweep)
+    labels = plan.model_labels, plan.condition_keys
+    return analyse(results, *labels, reference), calibrations(results, *labels)
+
+
+def _plain_lines(text: str) -> str:
+    return "\n".join(_plain(line) for line in text.split("\n"))
+
+
+def _add_plan_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--dataset", metavar="NAME|DIR", help="default: the built-in one")
+    command.add_argument(
+        "--model", action="append", metavar="MODEL", help="catalogue name, hub id, folder or endpoint; may be repeated"
+    )
+    command.add_argument("--quantization", default="none", choices=("none", "4-bit", "8-bit"))
+    command.add_argument("--images", default="natural,annotated,random", metavar="LIST", help="default: %(default)s")
+    command.add_argument(
+        "--contexts", default="none,complementary,contradictory", metavar="LIST", help="default: %(default)s"
+    )
+    for kind, help_ in (
+        ("noise", "also with Gaussian noise of these standard deviations, in grey levels"),
+        ("occlusion", "also with these shares of the picture hidden"),
+        ("blur", "also blurred by these fractions of the shorter side"),
+    ):
+        command.add_argument(f"--{kind}", default="", metavar="LIST", help=help_)
+    command.add_argument(
+        "--measure", default="answer,uncertainty,attention", metavar="LIST", help="default: %(default)s"
+    )
+    command.add_argument("--limit", type=int, metavar="N", help="only the first N observations")
+    command.add_argument("--entailment", default="tiny-nli", metavar="MODEL", help="compares the sampled answers")
+    command.add_argument("--rule", default="loose", choices=("loose", "strict"), help="when two answers mean the same")
+    command.add_argument("--likelihood", default="sampling", choices=("sampling", "model"), help="what answers weigh")
+    command.add_argument("--samples", type=int, default=10, metavar="N", help="sampled answers (10)")
+    command.add_argument("--temperature", type=float, default=0.9, metavar="T", help="of the sampling (0.9)")
+    command.add_argument("--seed", type=int, default=0, metavar="S", help="of the sampling and all that is random (0)")
+    command.add_argument("--title", default="", metavar="TEXT", help="default: dataset, conditions and models")
+
+
+def add_sweep(commands: Any) -> None:
+    """Add `sweep` with its actions to the commands."""
+    sweep = commands.add_parser("sweep", help="put a whole dataset to models under many conditions, and analyse it")
+    actions = sweep.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    def add(name: str, run: Any, help_: str, *, named: bool = True) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = actions.add_parser(name, help=help_)
+        if named:
+            command.add_argument("sweep", nargs="?", default="", metavar="SWEEP", help="its id; default: the newest")
+        command.add_argument("--store", type=Path, metavar="DIR", help="default: ISI_HOME, else ~/.isi-studio")
+        command.add_argument("--json", action="store_true", help="JSON instead of words")
+        command.set_defaults(run=run)
+        return command
+
+    plan = add("plan", _plan, "say how many evaluations, and after a short probe how long", named=False)
+    plan.add_argument("--no-probe", dest="probe", action="store_false", help="ask no model, do not tell the time")
+    run = add("run", _run, "do it; the same plan again does what is missing", named=False)
+    for command in (plan, run):
+        _add_plan_options(command)
+    resume = add("resume", _resume, "do what is missing of a sweep that was stopped or killed")
+    resume.add_argument("--retry-failed", action="store_true", help="also try again what failed")
+    for command in (run, resume):
+        command.add_argument("--engine", default="local", choices=("local",), help="where it runs (local)")
+    add("status", _status, "how far a sweep is")
+    add("list", _list, "every sweep of the store", named=False)
+    add("pause", _stop, "have it stop after the evaluation that is being made")
+    add("cancel", _stop, "have it stop at once; what was made stays")
+    analyse = add("analyse", _analyse, "intervals, paired effects, calibration, flips, families")
+    export = add("export", _export, "write its tables and charts into a folder")
+    for command in (analyse, export):
+        command.add_argument(
+            "--reference", metavar="CONDITION", help="what effects are taken against; default: the first"
+        )
+    export.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new or empty folder")
+    export.add_argument("--no-figures", action="store_true", help="tables only")

@@ -1,0 +1,1 @@
+"""The sweeps panel of the Dataset Browser."""
