@@ -117,7 +117,9 @@ class Store:
     def recent(self, limit: int = 20, session: str | None = None) -> list[StoredRun]:
         """The last runs, newest first; of one session where it is given, else those that no sweep made."""
         # A sweep makes a thousand runs in an hour: among them nobody would find what they asked by hand.
-        where, values = ("AND session = ?", [session]) if session is not None else ("AND session NOT LIKE ?", ["sweep %"])
+        where, values = (
+            ("AND session = ?", [session]) if session is not None else ("AND session NOT LIKE ?", ["sweep %"])
+        )
         with self.database.reading() as connection:
             rows = connection.execute(
                 f"SELECT {BRIEF} FROM runs WHERE deleted = '' {where} ORDER BY id DESC LIMIT ?", [*values, limit]

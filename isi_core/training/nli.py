@@ -91,11 +91,9 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> DebertaV2ForSequenceClass
         "intermediate_size": 480,
         "max_position_embeddings": 256,
         "type_vocab_size": 2,
-        "relative_attention": True,
-        "position_buckets": 64,
-        "pos_att_type": ["p2c", "c2p"],
-        "share_att_key": True,
-        "norm_rel_ebd": "layer_norm",
+        # Absolute places: disentangled attention takes four fifths of a training step on a CPU.
+        "relative_attention": False,
+        "position_biased_input": True,
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
         "pad_token_id": tokenizer.convert_tokens_to_ids("[PAD]"),
@@ -206,7 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train tiny-nli on pairs of the scene world.")
     parser.add_argument("action", choices=["train", "save"])
     parser.add_argument("--checkpoint", type=Path, required=True, help="file of the running training's state")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=9000)
     parser.add_argument("--minutes", type=float, default=45.0)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)

@@ -69,3 +69,35 @@ def test_a_last_run_opens_with_its_input_and_results() -> None:
     assert opened.draft == asked.draft
     assert opened.entries[-1].evaluation.trial.digest == asked.evaluation.trial.digest
     assert opened.trial().digest == asked.evaluation.trial.digest
+
+
+def test_models_are_shown_as_ready_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    from isi_core.models import catalogue
+    from isi_core.models.shelf import Shelf
+
+    shelf = Shelf()
+    monkeypatch.setattr(resources, "shelf", lambda: shelf)  # nothing is resident on a new one
+    at = visitor.visit_home()
+    for name in ("tiny-llava", "tiny-nli"):
+        assert visitor.shows(at, f":material/check_circle: **{name}** · built in")
+    gone = tuple(replace(row, source=tmp_path / "gone") if row.embedded else row for row in catalogue.ROWS)
+    monkeypatch.setattr(catalogue, "ROWS", gone)
+    at = visitor.visit_home()
+    for name in ("tiny-llava", "tiny-nli"):
+        assert visitor.shows(at, f":material/warning: **{name}** · {name} has no weights in gone: restore that folder.")
+    assert not visitor.shows(at, "check_circle")
+
+
+def test_a_dataset_without_a_complete_observation_names_a_way_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    from isi_core.datasets.built_in import load_dataset
+
+    whole = load_dataset()
+    bare = replace(whole, observations=tuple(replace(o, annotated=None) for o in whole.observations))
+    monkeypatch.setattr(resources, "dataset", lambda name: bare)
+    at = visitor.visit_home()
+    (said,) = visitor.messages(at)
+    assert "data/isi_scenes" in said and (visitor.ROOT / "data" / "isi_scenes").is_dir() and "make " not in said

@@ -159,7 +159,7 @@ def test_a_drawing_becomes_interventions_and_exactly_the_pixels_shown() -> None:
     }
     words = {
         **{"type": "IText", "originX": "left", "originY": "top", "left": 0.1 * side, "top": 0.1 * side},
-        **{"text": "a <b>boat</b> 🚤", "fontSize": 30, "fill": "#d55e00", "width": 100, "height": 34},
+        **{"text": "a <b>boat</b> é ☀", "fontSize": 30, "fill": "#d55e00", "width": 100, "height": 34},
     }
     path = {
         **{"type": "Path", "originX": "center", "originY": "center", "left": 0.7 * side, "top": 0.8 * side},
@@ -174,6 +174,18 @@ def test_a_drawing_becomes_interventions_and_exactly_the_pixels_shown() -> None:
     _shows_what_would_be_asked(at)
     visitor.draw(at, [filled, {"type": "Image"}, {"type": "Rect", "left": "nonsense"}, {}])
     assert visitor.desk(at).draft.drawings == (box,)
+
+
+def test_a_label_that_cannot_be_drawn_is_one_sentence_and_nothing_is_lost() -> None:
+    at = visitor.visit()
+    visitor.draw(at, [rectangle(0.2, 0.2, 0.5, 0.5)])
+    before = visitor.current_picture(at)
+    label = {"type": "IText", "left": 50, "top": 50, "fontSize": 30, "fill": "#d55e00", "width": 100, "height": 34}
+    visitor.draw(at, [rectangle(0.2, 0.2, 0.5, 0.5), {**label, "text": "boat 🚤"}])
+    assert visitor.messages(at) == ["A text label cannot show 🚤 (U+1F6A4): write it in other characters."]
+    assert at.button(key="vqa_ask").disabled and len(visitor.desk(at).draft.drawings) == 2
+    visitor.press(at, "vqa_undo")
+    assert visitor.messages(at) == [] and _equal(visitor.current_picture(at), before)
 
 
 def test_undo_redo_clear_and_noise() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,11 @@ from isi_core.datasets.isi_folder import load_isi_folder
 from isi_core.datasets.scene_dataset import write_scene_dataset
 from isi_core.domain.decoding import Decoding
 from isi_core.domain.errors import Cancelled, InputError
+from isi_core.domain.evaluation import Evaluation
+from isi_core.domain.home import HOME_VARIABLE
 from isi_core.domain.observation import Dataset
+from isi_core.domain.uncertainty import UncertaintySettings
+from isi_core.measures.statistics import percentile_rank
 from isi_core.models.entailment.hugging_face import HuggingFaceEntailment
 from isi_core.models.vlm.hugging_face import HuggingFaceVLM
 from isi_core.studies import averages as files
@@ -20,13 +25,18 @@ from isi_core.studies.averages import (
     Averages,
     FamilyAverage,
     averages_path,
+    averages_stamp,
     load_averages,
+    own_averages_path,
     preset_key,
     read_averages,
     save_averages,
+    usual,
+    why_not_comparable,
 )
 from isi_core.studies.averaging import (
     Outcome,
+    average,
     averages_table,
     family_averages,
     measure_averages,
@@ -88,6 +98,7 @@ def test_every_preset_holds_what_each_of_its_trials_gives(dataset, models, avera
     assert averages.presets["natural/none"].changed_rate == 0
     assert (averages.dataset, averages.model["name"], averages.entailment["name"]) == ("three", "llava", "nli")
     assert averages.decoding == DECODING.to_json()
+    assert averages.settings == UncertaintySettings("loose", "sampling", "nli")
 
 
 def test_a_values_rank_is_its_place_among_the_datasets(averages):
@@ -175,6 +186,81 @@ def test_the_table_shows_the_means(averages):
     assert row.split(" | ")[2:6] == ["3", *(f"{v:.2f}" for v in expected)]
 
 
+@pytest.fixture(scope="module")
+def made(dataset, models) -> Evaluation:
+    trial = build_trial(dataset, dataset.observations[0], ())
+    return evaluate(trial, models[0], DECODING, {"uncertainty", "attention"}, models[1])
+
+
+def test_means_stand_beside_what_the_same_model_made_in_the_same_way(averages, made):
+    for measure in MEASURES:
+        found = usual(averages, made, measure)
+        expected = averages.presets["natural/none"].measures[measure]
+        assert found is not None and why_not_comparable(averages, made, measure) == ""
+        assert (found.mean, found.values, found.own) == (expected.mean, expected.values, True)
+    values = averages.presets["natural/none"].measures["semantic_entropy"].values
+    found = usual(averages, made, "semantic_entropy")
+    assert found.rank(made.uncertainty.semantic_entropy) == percentile_rank(values[0], values)
+    assert found.rank(math.nan) is None
+    edited = usual(averages, replace(made, trial=replace(made.trial, context_kind="edited")), "semantic_entropy")
+    assert (edited.preset, edited.own, edited.mean) == ("natural/none", False, found.mean)
+    assert usual(None, made, "semantic_entropy") is None
+    unmeasured = Averages(**{**vars(averages), "presets": {}})
+    assert usual(unmeasured, made, "semantic_entropy") is None
+
+
+@pytest.mark.parametrize("field", ["name", "revision", "quantization"])
+def test_no_mean_of_another_model_stands_beside_a_value(averages, made, field):
+    other = replace(made, model=replace(made.model, **{field: "another"}))
+    for measure in MEASURES:
+        assert usual(averages, other, measure) is None
+        why = why_not_comparable(averages, other, measure)
+        assert field.replace("name", "model") in why and "not another)." in why and why.count(".") >= 1
+
+
+@pytest.mark.parametrize("field", ["rule", "likelihood", "entailment_model"])
+def test_no_mean_of_other_settings_stands_beside_an_entropy(averages, made, field):
+    value = {"rule": "strict", "likelihood": "model", "entailment_model": "another"}[field]
+    other = replace(averages, settings=replace(averages.settings, **{field: value}))
+    for measure in MEASURES:
+        # Attention does not ask how answers are grouped.
+        allowed = measure.startswith("attention")
+        assert (usual(other, made, measure) is not None) == allowed
+        assert (why_not_comparable(other, made, measure) == "") == allowed
+    assert f"{value}, not {getattr(made.uncertainty.settings, field)}" in why_not_comparable(other, made, "n_clusters")
+
+
+def test_settings_are_kept_with_the_averages(averages):
+    outcomes = {"natural/none": [Outcome(1, "", True, "yes", {})]}
+    found = average(
+        "d", averages.model, averages.entailment, DECODING, outcomes, UncertaintySettings("strict", "model")
+    )
+    assert found.settings == UncertaintySettings("strict", "model", "nli")
+    assert Averages.from_json(json.loads(json.dumps(found.to_json()))).settings == found.settings
+
+
+def test_a_file_of_before_the_settings_is_refused(averages):
+    data = {name: value for name, value in averages.to_json().items() if name != "settings"}
+    with pytest.raises(InputError, match="do not tell the rule that made them: make them again"):
+        Averages.from_json({**data, "format": 1})
+    with pytest.raises(InputError, match="averages"):
+        Averages.from_json(data)
+
+
+def test_a_stamp_tells_when_a_file_came_changed_or_went(averages, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "AVERAGES_FOLDER", tmp_path / "assets")
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
+    stamps = [averages_stamp("llava", "three")]
+    for path in (averages_path("llava"), own_averages_path("llava", "three")):
+        save_averages(averages, path)
+        stamps.append(averages_stamp("llava", "three"))
+    os.utime(path, ns=(1, 1))
+    stamps.append(averages_stamp("llava", "three"))
+    assert len(set(stamps)) == 4 and stamps[0] == (0, 0)
+    path.unlink()
+    assert averages_stamp("llava", "three") == stamps[1] and averages_stamp("llava", "four") == stamps[1]
+
+
 def _changed(data: dict, *path, value) -> dict:
     copy = json.loads(json.dumps(data))
     inner = copy
@@ -186,6 +272,9 @@ def _changed(data: dict, *path, value) -> dict:
 
 HOSTILE = {
     "format": (("format",), 99),
+    "settings": (("settings",), {"rule": "loose"}),
+    "rule": (("settings", "rule"), "lenient"),
+    "likelihood": (("settings", "likelihood"), ["model"]),
     "preset name": (("presets",), {"<b>": {}}),
     "presets": (("presets",), []),
     "share": (("presets", "natural/none", "accuracy"), 1.5),

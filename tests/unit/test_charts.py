@@ -79,6 +79,11 @@ def test_attention_has_its_inputs_colours_and_the_means_as_ticks(relative):
     assert colours == {"domain": names, "range": [IMAGE, CONTEXT, QUESTION, OTHER][: len(names)]}
     assert "tick" in figure.reading
     assert "tick" not in attention_figure(attribution(), relative).reading
+    of = attention_figure(attribution(), relative, means, {"image": 62.5, "question": 0.0}, "the natural picture")
+    assert "the tick is the dataset mean with the natural picture." in of.reading
+    assert of.reading.endswith(
+        "Among the dataset's observations with the natural picture: image above 62.5 %, question above 0 %."
+    )
 
 
 def test_a_value_says_where_it_lies_among_the_dataset():
@@ -86,6 +91,8 @@ def test_a_value_says_where_it_lies_among_the_dataset():
     assert figure.name == "semantic_entropy"
     assert "0.500 nats" in figure.reading and "above 66.7 % of the dataset's 3 observations" in figure.reading
     assert "mean, 0.700" in figure.reading
+    tied = value_figure(0.0, 0.0, 2.3, 0.1, "semantic entropy", "nats", [0.0] * 9 + [1.0], "the natural picture")
+    assert "above 45 % of the dataset's 10 observations with the natural picture" in tied.reading, "ties count half"
     alone = value_figure(0.5, 0.0, 1.0, None, "share")
     assert alone.reading == "The diamond is this trial, 0.500."
     wide = value_figure(5.0, 0.0, 1.0, None, "share").chart.to_dict()

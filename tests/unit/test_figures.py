@@ -72,6 +72,8 @@ def test_the_legend_runs_from_low_to_high_and_names_its_end():
     assert one.tobytes() != other.tobytes()
     assert "0.0231" in heat_map_reading(np.array([[0.0231, 0], [0, 0]]))
     assert "2 × 2" in heat_map_reading(np.array([[0.0231, 0], [0, 0]]))
+    assert "crops" not in heat_map_reading(np.ones((2, 2)), (30, 30))
+    assert "crops its input saw less than the whole picture." in heat_map_reading(np.ones((2, 2)), (30, 20))
 
 
 def test_tokens_of_several_tiles_are_no_picture_grid():

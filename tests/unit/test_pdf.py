@@ -20,6 +20,7 @@ from isi_core.domain.interventions import (
     ContextPreset,
     ImagePreset,
 )
+from isi_core.domain.uncertainty import UncertaintySettings
 from isi_core.reports.overview import grid_shape
 from isi_core.reports.pdf import build_report, default_label
 from isi_core.reports.typeset import BOLD, fit, printable, safe, wrapped
@@ -45,11 +46,12 @@ def _inside(reader: PdfReader) -> None:
         page.extract_text(visitor_text=visit)
 
 
-def _averages(model: str = "tiny-llava") -> Averages:
+def _averages(model: str = "tiny-llava", dataset: str = "isi_scenes") -> Averages:
     values = {name: MeasureAverage(0.111 + i / 10, (0.5,)) for i, name in enumerate(MEASURES)}
     preset = PresetAverage(100, 0.9, 0.5, 0.0, None, values)
     presets = {"natural/none": preset, "natural/contradictory": replace(preset, n=99)}
-    return Averages({"name": model}, {}, "isi_scenes", evaluation().decoding.to_json(), "", presets, {})
+    record = {**evaluation().model.to_json(), "name": model}
+    return Averages(record, {}, dataset, evaluation().decoding.to_json(), "", presets, {})
 
 
 def test_one_trial_says_everything_that_was_asked_and_found():
@@ -143,6 +145,33 @@ def test_the_dataset_mean_stands_beside_the_values_of_the_same_model_only():
     assert "its tick is the dataset's mean" in pages[0]
     _, pages = _read(build_report([made], averages=_averages("another")))
     assert "Dataset mean" not in " ".join(pages)
+    assert "No dataset mean: the dataset was put to another model (another, not tiny-llava)." in " ".join(pages)
+    unlike = replace(_averages(), settings=UncertaintySettings(rule="strict"))
+    _, pages = _read(build_report([made, made], averages=unlike))
+    text = " ".join(pages)
+    assert "No dataset mean: the dataset was measured with another rule (strict, not loose)." in text
+    assert "Semantic entropy 0.562 nats, 0 to ln 4 = 1.39 –" in text and "tick" not in pages[0]
+    assert "Attention to image, relative 0.500 share, 0 to 1 0.411" in text
+
+
+def test_a_mean_that_stands_in_is_named_beside_the_attention_too():
+    made = evaluation()
+    edited = replace(made, trial=replace(made.trial, context_kind="edited"))
+    for shown, expected in ((made, False), (edited, True)):
+        _, pages = _read(build_report([shown], averages=_averages()))
+        text = " ".join(pages)
+        assert ("the tick is the dataset mean with the natural picture and no context." in text) == expected
+        assert "Among the dataset's observations" in text and "image above 50 %" in text
+
+
+def test_each_trial_stands_beside_the_averages_of_its_own_dataset():
+    made = evaluation()
+    own = [_averages(), _averages(dataset="others"), None]
+    _, pages = _read(build_report([made] * 3, averages=own))
+    text = " ".join(pages)
+    assert text.count("observations of isi_scenes with") == text.count("observations of others with") == 1
+    with pytest.raises(InputError, match="3 trials need as many averages, not 2"):
+        build_report([made] * 3, averages=own[:2])
 
 
 def test_six_measured_trials_begin_with_all_on_one_page(tmp_path):

@@ -49,12 +49,36 @@ def test_exif_rotation_is_applied_and_the_first_frame_is_taken():
     assert open_picture(animated).getpixel((0, 0))[0] > 200
 
 
-def _bomb() -> bytes:
-    def chunk(tag: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + tag + data + struct.pack(">I", zlib.crc32(tag + data))
+def _chunk(tag: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + tag + data + struct.pack(">I", zlib.crc32(tag + data))
 
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"II*\0\xff\xff",
+        b"II*\0",
+        b"",
+        b"MM",
+        b"nonsense",
+        b"II*\0\x08\0\0\0\x05\0\x12\x01",
+        b"II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x01\0\0\0\x06",
+        b"\xff" * 500,
+    ],
+)
+def test_exif_that_cannot_be_read_counts_as_none(exif):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8))
+    plain = _bytes(picture)
+    end = plain.index(b"IEND") - 4
+    for raw in (plain[:33] + _chunk(b"eXIf", exif) + plain[33:], plain[:end] + _chunk(b"eXIf", exif) + plain[end:]):
+        assert open_picture(raw).tobytes() == picture.tobytes()
+    assert open_picture(_bytes(picture, "JPEG", exif=b"Exif\0\0" + exif)).size == (30, 20)
+    assert open_picture(_bytes(picture, "WEBP", exif=exif)).size == (30, 20)
+
+
+def _bomb() -> bytes:
     header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", b"") + _chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize(

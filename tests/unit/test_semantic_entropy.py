@@ -151,6 +151,17 @@ def test_cluster_probabilities_sum_to_one_and_entropy_is_bounded(values: list[fl
         assert 0.0 <= cluster_assignment_entropy(ids) <= math.log(k) + 1e-12
 
 
+@STEADY
+@given(st.lists(st.floats(-20, 0), min_size=1, max_size=40))
+def test_a_lone_cluster_has_no_entropy_at_all(values: list[float]) -> None:
+    assert entropy(cluster_probabilities(values, [0] * len(values))) == 0.0
+
+
+def test_only_what_rounding_leaves_is_none() -> None:
+    assert entropy([1 - 2**-53]) == 0.0 and entropy([1 + 2**-52]) == 0.0
+    assert entropy([1 - 1e-9, 1e-9]) == pytest.approx(2.17e-8, rel=0.01)
+
+
 def test_entropy_by_hand() -> None:
     assert entropy([0.5, 0.5]) == pytest.approx(math.log(2))
     assert entropy([1.0, 0.0]) == 0.0

@@ -244,25 +244,31 @@ def _attention(evaluation: Evaluation, averages: Averages | None) -> None:
         words.caption(as_written(heat_map_reading(found.heat_map, evaluation.trial.image.size)))
 
 
+def report(entries: list[Entry]) -> bytes:
+    """The PDF of one or several trials, each beside the averages of its own model and dataset."""
+    from isi_core.reports.pdf import build_report
+
+    averages = [averages_of(entry) for entry in entries]
+    return build_report([entry.evaluation for entry in entries], labels=_labels(entries), averages=averages)
+
+
+def _labels(entries: list[Entry]) -> list[str]:
+    return [entry.label or entry.evaluation.trial.context_kind for entry in entries]
+
+
 def downloads(entries: list[Entry], key: str) -> None:
     """PDF report and data of one or several trials, made when they are asked for."""
     evaluations = [entry.evaluation for entry in entries]
-    labels = [entry.label or entry.evaluation.trial.context_kind for entry in entries]
-
-    def pdf() -> bytes:
-        from isi_core.reports.pdf import build_report
-
-        return build_report(evaluations, labels=labels, averages=[averages_of(entry) for entry in entries])
 
     def data() -> bytes:
         from isi_core.reports.run_export import run_zip
 
-        return run_zip(evaluations, labels, report=pdf())
+        return run_zip(evaluations, _labels(entries), report=report(entries))
 
     with st.container(horizontal=True, gap="small"):
         st.download_button(
             "Download PDF report",
-            data=pdf,
+            data=partial(report, entries),
             file_name=f"isi_report_{evaluations[0].trial.digest[:8]}.pdf",
             mime="application/pdf",
             icon=":material/picture_as_pdf:",
