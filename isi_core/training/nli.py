@@ -81,7 +81,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast) -> DebertaV2ForSequenceClassification:
-    """The classifier with random weights: DeBERTa-v2 of 4 blocks of 160, disentangled attention."""
+    """The classifier with random weights: DeBERTa-v2 of 4 blocks of 160."""
     # As a mapping: two of these are read by the model but not declared by the config class.
     settings: dict[str, Any] = {
         "vocab_size": len(tokenizer),
@@ -204,7 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train tiny-nli on pairs of the scene world.")
     parser.add_argument("action", choices=["train", "save"])
     parser.add_argument("--checkpoint", type=Path, required=True, help="file of the running training's state")
-    parser.add_argument("--steps", type=int, default=9000)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--minutes", type=float, default=45.0)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)

@@ -7,7 +7,8 @@ Stages, each seeded, resumable and bounded in time:
 2. `words`     the language model learns open and yes/no questions, without contexts.
 3. `pairs`     the same with more questions about places, sizes and two objects.
 4. `contexts`  the same with contexts, right most of the time, and with disturbed pictures.
-5. `save`      writes the float16 weights, tokenizer and processor to the model's folder.
+5. `relations` the same, most of all about how two objects lie to each other, the last thing to be learned.
+6. `save`      writes the float16 weights, tokenizer and processor to the model's folder.
 """
 
 from __future__ import annotations
@@ -77,10 +78,23 @@ STAGES = {
         steps=600, batch=24, learning_rate=1e-3, mix=Mix(yes_no=6, open=2, families=_HARDER, topics=_NEARER)
     ),
     "contexts": Stage(
-        steps=2200,
+        steps=1400,
         batch=24,
         learning_rate=1e-3,
         mix=Mix(yes_no=6, open=3, families=_HARDER, topics=_NEARER, context=0.3, disturbed=0.15),
+    ),
+    "relations": Stage(
+        steps=640,
+        batch=24,
+        learning_rate=1.2e-3,
+        mix=Mix(
+            yes_no=6,
+            open=3,
+            families=(*FAMILIES, *["relation"] * 6),
+            topics=("relation", "relation", "where"),
+            context=0.2,
+            disturbed=0.1,
+        ),
     ),
 }
 
