@@ -9,41 +9,39 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isi_core.command_parts import (
+    MEASURES,
+    Progress,
+    open_dataset,
+    open_shelf,
+    plain,
+    read_json,
+    read_measures,
+    tell,
+    watched_progress,
+)
 from isi_core.domain.errors import InputError, StudioError
 
 if TYPE_CHECKING:
     from isi_core.domain.evaluation import Evaluation
     from isi_core.domain.observation import Dataset, Observation
-    from isi_core.models.shelf import Shelf
-    from isi_core.studies.vqa import Wanted
-
-_MEASURES = ("answer", "uncertainty", "attention")
-
-
-def _read_json(path: Path) -> object:
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): check the path.") from None
-    except (ValueError, RecursionError):
-        raise InputError(f"{path} is not a JSON file: check its content.") from None
 
 
 def _entropy(arguments: argparse.Namespace) -> None:
     from isi_core.measures.semantic_entropy import entropy_cases
 
-    print(json.dumps(entropy_cases(_read_json(arguments.file))))
+    print(json.dumps(entropy_cases(read_json(arguments.file))))
 
 
 def _scenes(arguments: argparse.Namespace) -> None:
     from isi_core.datasets.scene_dataset import write_scene_dataset
 
-    write_scene_dataset(arguments.count, arguments.seed, arguments.out, _progress())
-    print(f"{arguments.count} observations in {_plain(str(arguments.out))}")
+    write_scene_dataset(arguments.count, arguments.seed, arguments.out, watched_progress())
+    print(f"{arguments.count} observations in {plain(str(arguments.out))}")
 
 
 def _averages(arguments: argparse.Namespace) -> None:
@@ -54,20 +52,20 @@ def _averages(arguments: argparse.Namespace) -> None:
     if arguments.read is not None:
         print(averages_table(read_averages(arguments.read)))
         return
-    dataset = _load_dataset(arguments.dataset)
+    dataset = open_dataset(arguments.dataset)
     decoding = Decoding(n_samples=arguments.samples, temperature=arguments.temperature, seed=arguments.seed)
-    shelf = _shelf()
+    shelf = open_shelf()
     with (
         shelf.vlm(arguments.model, quantization=arguments.quantization) as vlm,
         shelf.entailment(arguments.entailment) as entailment,
     ):
-        found = measure_averages(dataset, vlm, entailment, decoding, _progress())
+        found = measure_averages(dataset, vlm, entailment, decoding, watched_progress())
     path = arguments.out or averages_path(found.model["name"])
     save_averages(found, path)
     if arguments.table:
         print(averages_table(found))
     else:
-        print(f"Averages over {len(dataset)} observations in {_plain(str(path))}")
+        print(f"Averages over {len(dataset)} observations in {plain(str(path))}")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -76,13 +74,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from isi_core.studies.selection import choose_trial, read_interventions
     from isi_core.studies.vqa import evaluate
 
-    wanted = _wanted(arguments.measure)
+    wanted = read_measures(arguments.measure)
     if arguments.report is not None and not arguments.report.absolute().parent.is_dir():
         raise InputError(f"There is no folder {arguments.report.parent}: the report cannot be written there.")
-    interventions = read_interventions(_read_json(arguments.interventions)) if arguments.interventions else ()
+    interventions = read_interventions(read_json(arguments.interventions)) if arguments.interventions else ()
     decoding = Decoding(n_samples=arguments.samples, temperature=arguments.temperature, seed=arguments.seed)
     settings = UncertaintySettings(arguments.rule, arguments.likelihood, arguments.entailment)
-    dataset = _load_dataset(arguments.dataset)
+    dataset = open_dataset(arguments.dataset)
     every = arguments.observation.strip() == "all"
     chosen = list(dataset.observations) if every else [dataset.find(arguments.observation)]
 
@@ -99,12 +97,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     if not every:
         trial_of(chosen[0])  # what cannot be shown is told before a model is loaded
-    shelf, progress = _shelf(), _progress()
+    shelf, progress = open_shelf(), watched_progress()
     done: list[Evaluation] = []
     failed = 0
     with shelf.vlm(arguments.model, quantization=arguments.quantization) as vlm:
         if {"attention", "uncertainty"} <= wanted and not vlm.capabilities.attention:
-            _tell(f"{vlm.record.name} does not tell its attention: it is left out.")
+            tell(f"{vlm.record.name} does not tell its attention: it is left out.")
         for i, observation in enumerate(chosen):
             part = _share(progress, i, len(chosen))
             try:
@@ -118,7 +116,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
                 if not every:
                     raise
                 failed += 1
-                _tell(f"{observation.id}: {error}")
+                tell(f"{observation.id}: {error}")
                 continue
             _print_evaluation(evaluation, arguments.json)
             if arguments.report is not None:
@@ -127,40 +125,6 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         _write_report(done, arguments.report, dataset)
     if failed:
         raise InputError(f"{failed} of {len(chosen)} observations were left out, each for the reason above.")
-
-
-def _wanted(text: str) -> set[Wanted]:
-    wanted: set[Wanted] = set()
-    for name in filter(None, (part.strip() for part in text.split(","))):
-        if name not in _MEASURES:
-            raise InputError(f"Unknown measure {name}: choose from {', '.join(_MEASURES)}.")
-        wanted.add(name)  # type: ignore[arg-type]
-    if not wanted:
-        raise InputError(f"Nothing to measure: choose from {', '.join(_MEASURES)}.")
-    return wanted
-
-
-def _load_dataset(name: str | None) -> Dataset:
-    from isi_core.datasets.built_in import load_dataset
-
-    dataset = load_dataset(name)
-    for problem in dataset.problems:
-        _tell(problem)
-    if not dataset.observations:
-        raise InputError(f"{dataset.name} holds no observation that can be used: mend what is named above.")
-    return dataset
-
-
-def _shelf() -> Shelf:
-    """The models; their libraries draw progress bars only where a person watches."""
-    if not sys.stderr.isatty():
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-    from isi_core.models.shelf import Shelf
-
-    return Shelf()
 
 
 def _print_evaluation(evaluation: Evaluation, as_json: bool) -> None:
@@ -194,7 +158,7 @@ def _print_evaluation(evaluation: Evaluation, as_json: bool) -> None:
     rows.append(("model", f"{record.name}, revision {record.revision[:12]}, {record.dtype}, {record.quantization}"))
     rows.append(("digest", trial.digest[:8]))
     for title, text in rows:
-        print(f"{title:<20}{_plain(text)}")
+        print(f"{title:<20}{plain(text)}")
     print(flush=True)
 
 
@@ -207,30 +171,6 @@ def _write_report(evaluations: list[Evaluation], path: Path, dataset: Dataset) -
         path.write_bytes(report)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}): choose another file.") from None
-
-
-def _plain(text: str) -> str:
-    """Text for a terminal on one line: what could steer the terminal is shown as an escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _tell(message: str) -> None:
-    print(f"isi_core: {_plain(message)}", file=sys.stderr, flush=True)
-
-
-Progress = Callable[[str, float], None]
-
-
-def _progress() -> Progress | None:
-    """Shows progress on standard error where a person watches it."""
-    if not sys.stderr.isatty():
-        return None
-
-    def show(message: str, fraction: float) -> None:
-        end = "\r" if fraction < 1 else "\n"
-        print(f"\x1b[2K{fraction:4.0%} {_plain(message)[:70]}", end=end, file=sys.stderr, flush=True)
-
-    return show
 
 
 def _share(progress: Progress | None, i: int, n: int) -> Progress | None:
@@ -260,7 +200,7 @@ def _add_evaluate(commands: Any) -> None:
     _add_model_options(command)
     command.add_argument("--rule", default="loose", choices=("loose", "strict"), help="when two answers mean the same")
     command.add_argument("--likelihood", default="sampling", choices=("sampling", "model"), help="what answers weigh")
-    command.add_argument("--measure", default=",".join(_MEASURES), metavar="LIST", help="default: %(default)s")
+    command.add_argument("--measure", default=",".join(MEASURES), metavar="LIST", help="default: %(default)s")
     command.add_argument("--json", action="store_true", help="one line of JSON an observation")
     command.add_argument("--report", type=Path, metavar="OUT.pdf", help="write a PDF report")
     command.set_defaults(run=_evaluate)
@@ -307,10 +247,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.run(arguments)
         sys.stdout.flush()
     except StudioError as error:
-        _tell(str(error))
+        tell(str(error))
         return 2
     except KeyboardInterrupt:
-        _tell("Stopped.")
+        tell("Stopped.")
         return 130
     except BrokenPipeError:
         # Whoever read the output has seen enough; what is still buffered must not fail at exit.

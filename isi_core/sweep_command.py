@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isi_core.cli import _load_dataset, _plain, _progress, _shelf, _wanted
+from isi_core.command_parts import open_dataset, open_shelf, plain, read_measures, watched_progress
 from isi_core.domain.errors import InputError, ModelError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def _sweeps(arguments: argparse.Namespace) -> Sweeps:
 @cache
 def _process_shelf() -> Shelf:
     """Kept until the process ends: were the worker's the last hand on it, it could still be freeing models by then."""
-    return _shelf()
+    return open_shelf()
 
 
 def _named(arguments: argparse.Namespace, sweeps: Sweeps) -> str:
@@ -54,14 +54,14 @@ def _planned(arguments: argparse.Namespace, sweeps: Sweeps) -> tuple[str, SweepP
     from isi_core.studies.sweep.plan import ModelChoice, SweepPlan, dataset_digest, first_observations, grid
 
     name = _found_by(arguments.dataset) or BUILT_IN
-    dataset = _load_dataset(arguments.dataset)
+    dataset = open_dataset(arguments.dataset)
     plan = SweepPlan(
         dataset=name,
         dataset_digest=dataset_digest(dataset),
         conditions=grid(_words(arguments.images), _words(arguments.contexts), _perturbations(arguments)),
         models=tuple(ModelChoice(m, arguments.quantization) for m in arguments.model or ["tiny-llava"]),
         decoding=Decoding(n_samples=arguments.samples, temperature=arguments.temperature, seed=arguments.seed),
-        measures=tuple(_wanted(arguments.measure)),
+        measures=tuple(read_measures(arguments.measure)),
         settings=UncertaintySettings(arguments.rule, arguments.likelihood, arguments.entailment),
         seed=arguments.seed,
         observations=first_observations(dataset, arguments.limit),
@@ -124,7 +124,7 @@ def _start(sweeps: Sweeps, sweep: str, arguments: argparse.Namespace, dataset: D
 
 def _follow(sweeps: Sweeps, sweep: str) -> SweepStatus:
     """The status once nothing runs any more, also in another process; shows progress where a person watches."""
-    show = _progress()
+    show = watched_progress()
     try:
         while (status := sweeps.wait(sweep, _POLL)).running:
             if show is not None:
@@ -152,7 +152,7 @@ def _tell_status(status: SweepStatus, as_json: bool) -> None:
     if as_json:
         print(json.dumps(status.to_json(), allow_nan=False), flush=True)
         return
-    print(f"{status.id}  {_plain(status.title)}")
+    print(f"{status.id}  {plain(status.title)}")
     rate = "not known yet" if status.rate is None else f"{number(status.rate)} evaluations a second"
     left = "not known yet" if status.seconds_left is None else duration(status.seconds_left)
     rows = [
@@ -169,7 +169,7 @@ def _tell_status(status: SweepStatus, as_json: bool) -> None:
         for g in status.groups
     ]
     for title, text in rows:
-        print(f"{title:<34}{_plain(text)}")
+        print(f"{title:<34}{plain(text)}")
     sys.stdout.flush()
 
 
@@ -183,7 +183,7 @@ def _list(arguments: argparse.Namespace) -> None:
         if arguments.json:
             print(json.dumps(status.to_json(), allow_nan=False))
         else:
-            print(f"{status.id}  {status.state:<12}{status.done:>7,} of {status.planned:,}  {_plain(status.title)}")
+            print(f"{status.id}  {status.state:<12}{status.done:>7,} of {status.planned:,}  {plain(status.title)}")
 
 
 def _stop(arguments: argparse.Namespace) -> None:
@@ -226,7 +226,7 @@ def _export(arguments: argparse.Namespace) -> None:
         not arguments.no_figures,
     )
     count = write_sweep(files, arguments.out)
-    print(f"{count} files in {_plain(str(arguments.out))}")
+    print(f"{count} files in {plain(str(arguments.out))}")
 
 
 def _analysed(sweeps: Sweeps, sweep: str, reference: str | None) -> tuple[Any, Any]:
@@ -239,7 +239,7 @@ def _analysed(sweeps: Sweeps, sweep: str, reference: str | None) -> tuple[Any, A
 
 
 def _plain_lines(text: str) -> str:
-    return "\n".join(_plain(line) for line in text.split("\n"))
+    return "\n".join(plain(line) for line in text.split("\n"))
 
 
 def _add_plan_options(command: argparse.ArgumentParser) -> None:

@@ -38,7 +38,9 @@ def sweep_averages(plan: SweepPlan, record: SweepRecord, results: Sequence[Sweep
             for condition in preset_conditions()
         }
         if any(by_condition.values()):
-            found[model["name"]] = average(record.dataset, model, entailment, plan.decoding, by_condition, plan.settings)
+            found[model["name"]] = average(
+                record.dataset, model, entailment, plan.decoding, by_condition, plan.settings
+            )
     return list(found.values())
 
 
