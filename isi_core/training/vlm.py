@@ -7,8 +7,7 @@ Stages, each seeded, resumable and bounded in time:
 2. `words`     the language model learns open and yes/no questions, without contexts.
 3. `pairs`     the same with more questions about places, sizes and two objects.
 4. `contexts`  the same with contexts, right most of the time, and with disturbed pictures.
-5. `relations` the same, most of all about how two objects lie to each other, the last thing to be learned.
-6. `save`      writes the float16 weights, tokenizer and processor to the model's folder.
+5. `save`      writes the float16 weights, tokenizer and processor to the model's folder.
 """
 
 from __future__ import annotations
@@ -78,23 +77,10 @@ STAGES = {
         steps=600, batch=24, learning_rate=1e-3, mix=Mix(yes_no=6, open=2, families=_HARDER, topics=_NEARER)
     ),
     "contexts": Stage(
-        steps=1400,
+        steps=1780,
         batch=24,
         learning_rate=1e-3,
         mix=Mix(yes_no=6, open=3, families=_HARDER, topics=_NEARER, context=0.3, disturbed=0.15),
-    ),
-    "relations": Stage(
-        steps=640,
-        batch=24,
-        learning_rate=1.2e-3,
-        mix=Mix(
-            yes_no=6,
-            open=3,
-            families=(*FAMILIES, *["relation"] * 6),
-            topics=("relation", "relation", "where"),
-            context=0.2,
-            disturbed=0.1,
-        ),
     ),
 }
 
@@ -235,6 +221,11 @@ class Trainer:
         if (folder / "checkpoint.pt").exists():
             self._load()
 
+    def begin_with(self, folder: Path) -> None:
+        """Take the weights that `save` wrote: a training whose state is gone goes on from its last result."""
+        saved = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        self.model.load_state_dict(saved.state_dict())
+
     def _load(self) -> None:
         state = torch.load(self.folder / "checkpoint.pt", weights_only=True)
         self.model.load_state_dict(state["model"])
@@ -337,10 +328,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--bfloat16", action="store_true", help="compute in bfloat16: fast where the CPU has AMX")
     parser.add_argument("--report-every", type=int, default=500, help="steps between validations")
+    parser.add_argument("--begin-with", type=Path, metavar="FOLDER", help="saved weights for a new training's start")
     parser.add_argument("--out", type=Path, default=MODEL_FOLDER)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     trainer = Trainer(arguments.checkpoint, arguments.seed, arguments.bfloat16)
+    if arguments.begin_with is not None and not any(trainer.done.values()):
+        trainer.begin_with(arguments.begin_with)
     if arguments.stage == "save":
         trainer.save(arguments.out)
     else:

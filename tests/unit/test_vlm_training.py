@@ -86,3 +86,12 @@ def test_a_resumed_training_equals_an_unbroken_one(tmp_path, monkeypatch):
 
     unbroken, resumed = state(tmp_path / "a", 4), state(tmp_path / "b", 2, 4)
     assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
+
+
+def test_a_new_training_begins_with_saved_weights(tmp_path):
+    first = vlm.Trainer(tmp_path / "a", seed=1)
+    first.save(tmp_path / "saved")
+    second = vlm.Trainer(tmp_path / "b", seed=2)
+    second.begin_with(tmp_path / "saved")
+    for name, weights in first.model.state_dict().items():
+        assert torch.equal(second.model.state_dict()[name], weights.half().float()), name
