@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +28,12 @@ from isi_core.ui import resources
 from isi_core.ui.vqa import outputs
 from isi_core.ui.vqa.desk import Entry
 from tests.pages import visitor
+
+
+@pytest.fixture(autouse=True)
+def nothing_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the means that a test writes: those that come with ISI Studio are out of the way."""
+    monkeypatch.setattr("isi_core.studies.averages.AVERAGES_FOLDER", tmp_path / "nothing shipped")
 
 
 def _averages(made: Evaluation, dataset: str = "isi_scenes") -> Averages:

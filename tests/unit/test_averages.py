@@ -308,3 +308,14 @@ def test_a_file_that_is_no_json_object_is_refused(tmp_path, raw):
     (tmp_path / "a.json").write_bytes(raw)
     with pytest.raises(InputError, match=r"\.$"):
         read_averages(tmp_path / "a.json")
+
+
+def test_the_averages_that_are_shipped_are_of_the_weights_that_are_shipped(monkeypatch, tmp_path):
+    from isi_core.models.catalogue import DEFAULT_ENTAILMENT, DEFAULT_VLM, EMBEDDED
+    from isi_core.models.weights import weights_digest
+
+    monkeypatch.setenv("ISI_HOME", str(tmp_path))
+    shipped = load_averages(DEFAULT_VLM, "isi_scenes")
+    assert shipped is not None and len(shipped.presets) == 12
+    assert shipped.model["revision"] == weights_digest(EMBEDDED / DEFAULT_VLM)
+    assert shipped.entailment["revision"] == weights_digest(EMBEDDED / DEFAULT_ENTAILMENT)

@@ -166,7 +166,7 @@ def _uncertainty(evaluation: Evaluation, averages: Averages | None) -> None:
             st.caption("Not measured: press *Measure uncertainty* to sample answers and group them by meaning.")
             return
         n = len(found.samples)
-        columns = st.columns(3)
+        columns = st.columns([4, 5, 4])
         shown = (
             ("Semantic entropy", "semantic_entropy", found.semantic_entropy, "nats"),
             ("Predictive entropy", "predictive_entropy", found.predictive_entropy, "nats per token"),
@@ -206,6 +206,7 @@ def _uncertainty(evaluation: Evaluation, averages: Averages | None) -> None:
             " · ".join(f"{name}: {number(value)}" for name, value in more.items())
             + f" · rule {found.settings.rule}, likelihoods {found.settings.likelihood}, "
             f"entailment by {as_written(found.settings.entailment_model)}"
+            " · the page *Semantic Uncertainty* shows every measure of these answers"
         )
         comparable = usual(averages, evaluation, "semantic_entropy") is not None
         if averages is not None and comparable and averages.decoding != evaluation.decoding.to_json():
