@@ -117,9 +117,12 @@ def pick(desk: Desk) -> None:
     st.session_state["vqa_observation"] = here
 
     def step(by: int) -> None:
-        if ids:
-            start = at if at is not None else (-1 if by > 0 else 0)
-            desk.go_to(ids[(start + by) % len(ids)])
+        # Among what is searched for now: the words may have come in with this very click.
+        near = [o.id for o in _matches(desk.dataset, st.session_state.get("vqa_search") or "")]
+        if near:
+            lying = desk.draft.observation
+            start = near.index(lying) if lying in near else (-1 if by > 0 else 0)
+            desk.go_to(near[(start + by) % len(near)])
 
     def arrow(icon: str, key: str, words: str, by: int) -> None:
         go = partial(_guarded, desk, step, by)
