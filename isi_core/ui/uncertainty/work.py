@@ -16,13 +16,13 @@ from isi_core.domain.evaluation import Evaluation
 from isi_core.domain.uncertainty import UncertaintySettings
 from isi_core.measures.answer_groups import ComparedAnswers
 from isi_core.models.entailment.protocol import ENTAILMENT, EntailmentModel
-from isi_core.ui import resources
+from isi_core.studies.jobs import Job
+from isi_core.ui import background, resources
 from isi_core.ui.uncertainty.desk import Desk, Subject, View, sweep_key
 from isi_core.ui.wording import as_written
 
 MANY, VERY_MANY = 50, 200
 _DATASET = "semantic uncertainty"
-_POLL = 0.25  # seconds
 
 
 def compare(desk: Desk, subject: Subject) -> None:
@@ -150,42 +150,22 @@ def _start(desk: Desk, title: str, work: Callable[[Any], Any], done: Callable[[A
 
 def collect(desk: Desk) -> bool:
     """Take what the job has made; True once it has ended."""
-    if desk.job is None:
-        return True
-    try:
-        job = resources.jobs().get(desk.job)
-    except StudioError:
-        job = None
-    if job is not None and job.live:
-        return False
-    take, desk.job, desk.when_done = desk.when_done, None, None
-    if job is None or job.state == "interrupted" or (job.state == "done" and job.result is None):
-        desk.error = "The work was interrupted when the server stopped: press the button again."
-    elif job.state == "failed":
-        desk.error = job.error
-    elif job.state == "done" and take is not None:
-        take(job.result)
-    return True
 
+    def take(job: Job | None) -> None:
+        done, desk.when_done = desk.when_done, None
+        if job is None or job.state != "done":
+            return
+        if job.result is None:
+            desk.error = background.INTERRUPTED
+        elif done is not None:
+            done(job.result)
 
-@st.fragment(run_every=_POLL)
-def _watch(desk: Desk) -> None:
-    if desk.job is None or collect(desk):
-        st.rerun()
-    number = desk.job
-    job = resources.jobs().get(number)
-    bar, stop = st.columns([5, 1], vertical_alignment="center")
-    bar.progress(min(1.0, max(0.0, job.fraction)), text=as_written(job.message or job.title))
-    if stop.button("Cancel", key="uncertainty_cancel", width="stretch"):
-        resources.jobs().cancel(number)
+    return background.collect(desk, take)
 
 
 def show(desk: Desk) -> None:
     """The running work with its progress, or why the last one failed."""
-    if desk.job is not None:
-        _watch(desk)
-    if desk.error:
-        st.error(as_written(desk.error), icon=":material/error:")
+    background.show(desk, partial(collect, desk), "uncertainty_cancel")
 
 
 def offer(desk: Desk, subject: Subject | None) -> View | None:

@@ -115,6 +115,11 @@ class Desk:
         return self.uploads.get(self.draft.observation)
 
     @property
+    def own_picture(self) -> Any:
+        """The uploaded picture itself, which stands in for the dataset's; None without one."""
+        return self.upload.picture if self.upload else None
+
+    @property
     def observation(self) -> Observation:
         """The observation being looked at."""
         return self.upload.observation if self.upload else self.dataset.find(self.draft.observation)
@@ -181,8 +186,7 @@ class Desk:
         """
 
         def build() -> Trial:
-            picture = self.upload.picture if self.upload else None
-            return build_trial(self.dataset, self.observation, self.draft.interventions, picture=picture)
+            return build_trial(self.dataset, self.observation, self.draft.interventions, picture=self.own_picture)
 
         return self.once("trial", (self.dataset, self.draft), build)
 

@@ -192,8 +192,7 @@ def _background(desk: Desk) -> tuple[bytes, tuple[int, int]]:
     draft = desk.draft
 
     def draw() -> tuple[bytes, tuple[int, int]]:
-        picture = desk.upload.picture if desk.upload else None
-        bare = build_trial(desk.dataset, desk.observation, (draft.image,), picture=picture).image
+        bare = build_trial(desk.dataset, desk.observation, (draft.image,), picture=desk.own_picture).image
         if draft.noise is not None and draft.noise.sigma > 0:
             bare = apply(bare, draft.noise)
         shown = CanvasSize.fitting(bare.size, 2 * CANVAS_SIDE)
@@ -436,9 +435,7 @@ def _words(desk: Desk, field: str) -> str:
 
     def read() -> str:
         try:
-            bare = build_trial(
-                desk.dataset, desk.observation, (change,), picture=desk.upload.picture if desk.upload else None
-            )
+            bare = build_trial(desk.dataset, desk.observation, (change,), picture=desk.own_picture)
         except StudioError:
             return ""
         return bare.context if field == "context" else bare.question

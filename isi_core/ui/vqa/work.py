@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -11,13 +12,12 @@ from isi_core.domain.errors import InputError, ModelError, StudioError
 from isi_core.domain.evaluation import Evaluation
 from isi_core.domain.trial import Trial
 from isi_core.studies.draft import Draft
+from isi_core.studies.jobs import Job
 from isi_core.studies.trials import build_trial, example_investigation
-from isi_core.ui import resources
+from isi_core.ui import background, resources
 from isi_core.ui.vqa.desk import Desk, Entry
-from isi_core.ui.wording import as_written
 
 EVERYTHING = ("answer", "uncertainty", "attention")
-_POLL = 0.2  # seconds
 
 
 def start(desk: Desk, wanted: Sequence[str]) -> None:
@@ -87,47 +87,22 @@ def start_many(desk: Desk, items: Sequence[tuple[str, Draft, Trial, Evaluation |
 
 def collect(desk: Desk) -> bool:
     """Take what the job has made; True once it has ended."""
-    if desk.job is None:
-        return True
-    try:
-        job = resources.jobs().get(desk.job)
-    except StudioError:
-        job = None
-    if job is not None and job.live:
-        return False
-    desk.job = None
-    if job is None or job.state == "interrupted":
-        desk.error = "The work was interrupted when the server stopped: press the button again."
-    elif job.state == "failed":
-        desk.error = job.error
-    elif job.state == "done" and job.result:
-        desk.error = job.result
-    # What was finished before a failure or a Cancel is kept too.
-    kept = [desk.keep(entry) for entry in desk.arrived]
-    desk.arrived = []
-    if len(kept) > 1:
-        desk.investigation = tuple(kept)
-    return True
 
+    def take(job: Job | None) -> None:
+        if job is not None and job.state == "done" and job.result:
+            desk.error = job.result
+        # What was finished before a failure or a Cancel is kept too.
+        kept = [desk.keep(entry) for entry in desk.arrived]
+        desk.arrived = []
+        if len(kept) > 1:
+            desk.investigation = tuple(kept)
 
-@st.fragment(run_every=_POLL)
-def _watch(desk: Desk) -> None:
-    if desk.job is None or collect(desk):
-        st.rerun()
-    number = desk.job
-    job = resources.jobs().get(number)
-    bar, stop = st.columns([5, 1], vertical_alignment="center")
-    bar.progress(min(1.0, max(0.0, job.fraction)), text=as_written(job.message or job.title))
-    if stop.button("Cancel", key="vqa_cancel", width="stretch"):
-        resources.jobs().cancel(number)
+    return background.collect(desk, take)
 
 
 def show(desk: Desk) -> None:
     """The running work with its progress, or why the last one failed."""
-    if desk.job is not None:
-        _watch(desk)
-    if desk.error:
-        st.error(as_written(desk.error), icon=":material/error:")
+    background.show(desk, partial(collect, desk), "vqa_cancel")
 
 
 def start_wanted(desk: Desk) -> None:
@@ -146,7 +121,7 @@ def investigation(desk: Desk) -> None:
         for label, changes in example_investigation():
             draft = Draft(desk.draft.observation).with_interventions(changes)
             try:
-                trial = build_trial(desk.dataset, desk.observation, changes, picture=_picture(desk))
+                trial = build_trial(desk.dataset, desk.observation, changes, picture=desk.own_picture)
             except StudioError as error:
                 # A preset that this observation lacks is left out; the others are still worth asking.
                 desk.error = f"Left out of the investigation: {error}"
@@ -171,7 +146,3 @@ def investigation(desk: Desk) -> None:
             "picture, measures everything, and puts the six trials on one PDF page (the ISI paper's Figure 6).",
             width="stretch",
         )
-
-
-def _picture(desk: Desk) -> Any:
-    return desk.upload.picture if desk.upload else None
