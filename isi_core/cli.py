@@ -10,10 +10,11 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isi_core.command_parts import (
+from isi_core.commands.parts import (
     MEASURES,
     Progress,
     open_dataset,
@@ -29,6 +30,10 @@ from isi_core.domain.errors import InputError, StudioError
 if TYPE_CHECKING:
     from isi_core.domain.evaluation import Evaluation
     from isi_core.domain.observation import Dataset, Observation
+
+
+_COMMAND_FILES = ("sweep",)
+"""Files of `isi_core/commands` whose function `add` adds a command to the parser."""
 
 
 def _entropy(arguments: argparse.Namespace) -> None:
@@ -225,9 +230,8 @@ def build_parser() -> argparse.ArgumentParser:
     averages.add_argument("--read", type=Path, metavar="FILE", help="print the table of averages made before")
     averages.set_defaults(run=_averages)
 
-    from isi_core.sweep_command import add_sweep
-
-    add_sweep(commands)
+    for name in _COMMAND_FILES:
+        import_module(f"isi_core.commands.{name}").add(commands)
 
     entropy = commands.add_parser(
         "entropy", help="entropies and clusters of cases given as token log-likelihoods and implications"

@@ -155,7 +155,7 @@ def train(
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
     model = build_model(tokenizer)
-    optimizers = build_optimizers([model], 1e-3)
+    optimizers = build_optimizers(model, 1e-3)
     parameters = list(model.parameters())
     done = 0
     if checkpoint.exists():

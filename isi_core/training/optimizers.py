@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 
-def build_optimizers(modules: Iterable[nn.Module], learning_rate: float) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan et al., 2024) for the matrices inside the blocks, AdamW for embeddings, norms and the rest."""
+def build_optimizers(
+    model: nn.Module, learning_rate: float, heads: Sequence[nn.Module] = ()
+) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al., 2024) for the matrices inside the blocks, AdamW for embeddings, norms and heads."""
     matrices: list[nn.Parameter] = []
-    rest: list[nn.Parameter] = []
-    for module in modules:
-        for name, parameter in module.named_parameters():
-            inside = parameter.ndim == 2 and "embed" not in name and "nothing" not in name
-            (matrices if inside else rest).append(parameter)
+    rest = [parameter for head in heads for parameter in head.parameters()]
+    for name, parameter in model.named_parameters():
+        (matrices if parameter.ndim == 2 and "embed" not in name else rest).append(parameter)
     return [
         torch.optim.Muon(matrices, lr=2 * learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(rest, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01),

@@ -39,13 +39,10 @@ from isi_core.training.vlm_data import (
     make_batch,
     pixel_values,
 )
+from isi_core.training.vlm_heads import AlignmentHead, MentionHead
 from isi_core.training.vlm_model import HIDDEN, IMAGE_TOKENS, build_model, build_processor, build_tokenizer
 from isi_core.worlds.scenes.graph import (
-    COLOURS,
-    COLUMNS,
     KINDS,
-    ROWS,
-    SIZES,
     Scene,
     draw_held_out_scene,
     draw_training_scene,
@@ -54,6 +51,7 @@ from isi_core.worlds.scenes.questions import FAMILIES
 
 MODEL_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "models" / "tiny-llava"
 ALIGNMENT_WEIGHT = 0.3
+MENTION_WEIGHT = 0.3
 VALIDATION_SEED = "tiny-llava validation"
 
 
@@ -103,40 +101,6 @@ def _explicit_attention(
 AttentionInterface.register("explicit_training", _explicit_attention)
 
 
-class AlignmentHead(nn.Module):
-    """Scores each patch against the word embeddings of kinds, colours, sizes and places.
-
-    A learned "nothing" stands beside the words of each, since most patches are no object's centre.
-    Places count as nothing there too: attention that strays over empty patches must not mix theirs
-    into the place of the object that was looked for.
-    """
-
-    def __init__(self, encoder: TurnEncoder, hidden: int) -> None:
-        super().__init__()
-        groups = (KINDS, COLOURS, SIZES, COLUMNS, ROWS)
-        self.words = [[encoder.encode(" " + w)[0] for w in group] for group in groups]
-        self.nothing = nn.Parameter(torch.randn(len(groups), hidden) * 0.02)
-        self.scale = nn.Parameter(torch.tensor(10.0))
-
-    def forward(self, patches: torch.Tensor, embeddings: torch.Tensor) -> list[torch.Tensor]:
-        """(n, patches, hidden) and (vocabulary, hidden) -> five (n, patches, classes + 1)."""
-        unit = functional.normalize(patches, dim=-1)
-        scores = []
-        for k, words in enumerate(self.words):
-            targets = torch.cat([embeddings[words], self.nothing[k : k + 1]])
-            scores.append(self.scale * unit @ functional.normalize(targets, dim=-1).T)
-        return scores
-
-    def loss(self, scores: list[torch.Tensor], targets: torch.Tensor) -> torch.Tensor:
-        """Cross entropy summed over the five questions; empty patches count a tenth."""
-        total = scores[0].new_zeros(())
-        for k, score in enumerate(scores):
-            weight = score.new_ones(score.shape[-1])
-            weight[-1] = 0.1
-            total = total + functional.cross_entropy(score.flatten(0, 1), targets[..., k].flatten(), weight)
-        return total
-
-
 def _image_features(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> torch.Tensor:
     features = model.model.get_image_features(pixel_values=pixels).pooler_output
     return torch.stack(list(features)).view(pixels.shape[0], IMAGE_TOKENS, -1)
@@ -144,18 +108,23 @@ def _image_features(model: LlavaForConditionalGeneration, pixels: torch.Tensor) 
 
 def _language_loss(
     model: LlavaForConditionalGeneration, batch: Batch, images: torch.Tensor, first_image: int
-) -> torch.Tensor:
-    """Weighted cross entropy of the answer tokens, the mean over a unit of weight."""
+) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    """Weighted cross entropy of the answer tokens, the mean over a unit of weight; hidden states after each layer."""
     embeddings = model.get_input_embeddings()(batch.tokens)
     embeddings = torch.cat([embeddings[:, :first_image], images, embeddings[:, first_image + IMAGE_TOKENS :]], dim=1)
-    hidden = model.model.language_model(
-        inputs_embeds=embeddings, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False
-    ).last_hidden_state
+    output = model.model.language_model(
+        inputs_embeds=embeddings,
+        attention_mask=batch.mask,
+        position_ids=batch.positions,
+        use_cache=False,
+        output_hidden_states=True,
+    )
+    hidden = output.last_hidden_state
     wanted = batch.weights[:, 1:] > 0
     logits = model.lm_head(hidden[:, :-1][wanted])
     losses = functional.cross_entropy(logits, batch.tokens[:, 1:][wanted], reduction="none")
     weights = batch.weights[:, 1:][wanted]
-    return (losses * weights).sum() / weights.sum()
+    return (losses * weights).sum() / weights.sum(), output.hidden_states
 
 
 @torch.no_grad()
@@ -215,6 +184,8 @@ class Trainer:
         self.encoder = TurnEncoder(self.tokenizer)
         self.model = build_model(self.tokenizer)
         self.head = AlignmentHead(self.encoder, HIDDEN)
+        self.mentions = MentionHead(HIDDEN)
+        self.parts: dict[str, float] = {}
         self.done: dict[str, int] = dict.fromkeys(STAGES, 0)
         self.optimizer_states: list[dict[str, Any]] | None = None
         self.optimizer_stage = ""
@@ -230,6 +201,7 @@ class Trainer:
         state = torch.load(self.folder / "checkpoint.pt", weights_only=True)
         self.model.load_state_dict(state["model"])
         self.head.load_state_dict(state["head"])
+        self.mentions.load_state_dict(state["mentions"])
         self.done.update(state["done"])
         self.optimizer_states, self.optimizer_stage = state["optimizers"], state["stage"]
 
@@ -239,6 +211,7 @@ class Trainer:
         state = {
             "model": self.model.state_dict(),
             "head": self.head.state_dict(),
+            "mentions": self.mentions.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in optimizers],
             "stage": stage,
             "done": self.done,
@@ -250,12 +223,19 @@ class Trainer:
         if stage.mix is not None:
             batch = make_batch(rng, self.encoder, stage.batch, stage.mix)
             images = _image_features(self.model, batch.pixels)
-            said = _language_loss(self.model, batch, images, len(self.encoder.prefix) - IMAGE_TOKENS)
+            said, hidden = _language_loss(self.model, batch, images, len(self.encoder.prefix) - IMAGE_TOKENS)
+            places, relations = self.mentions.loss(hidden, batch.mentions, batch.relations)
             # What was aligned stays aligned while the language model learns to use it.
-            return said + ALIGNMENT_WEIGHT * self._alignment(images, batch.scenes)
+            aligned = self._alignment(images, batch.scenes)
+            self._watch(said=said, aligned=aligned, places=places, relations=relations)
+            return said + ALIGNMENT_WEIGHT * aligned + MENTION_WEIGHT * (places + relations)
         scenes = [draw_training_scene(rng) for _ in range(stage.batch)]
         pixels = pixel_values([draw_picture(rng, scene, 0.15) for scene in scenes])
         return self._alignment(_image_features(self.model, pixels), scenes)
+
+    def _watch(self, **losses: torch.Tensor) -> None:
+        for name, loss in losses.items():
+            self.parts[name] = 0.98 * self.parts.get(name, loss.item()) + 0.02 * loss.item()
 
     def _alignment(self, images: torch.Tensor, scenes: Sequence[Scene]) -> torch.Tensor:
         scores = self.head(images, self.model.get_input_embeddings().weight)
@@ -280,8 +260,9 @@ class Trainer:
     def run(self, name: str, minutes: float, report_every: int) -> None:
         """Go on with a stage until it is finished or the time is up."""
         stage = STAGES[name]
-        parameters = [*self.model.parameters(), *self.head.parameters()]
-        optimizers = build_optimizers([self.model, self.head], stage.learning_rate)
+        heads = [self.head] if stage.mix is None else [self.head, self.mentions]
+        parameters = [parameter for module in (self.model, *heads) for parameter in module.parameters()]
+        optimizers = build_optimizers(self.model, stage.learning_rate, heads)
         if self.optimizer_stage == name and self.optimizer_states is not None:
             for optimizer, state in zip(optimizers, self.optimizer_states, strict=True):
                 optimizer.load_state_dict(state)
@@ -290,8 +271,8 @@ class Trainer:
         first = self.done[name]
         while self.done[name] < stage.steps and time.monotonic() < deadline:
             step = self.done[name]
-            warm, along = min(1.0, (step + 1) / 150), step / stage.steps
-            pace = warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * along)))
+            warm, share = min(1.0, (step + 1) / 150), step / stage.steps
+            pace = warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * share)))
             set_pace(optimizers, pace)
             # Seeding each step on its own makes a resumed run draw what an unbroken one would have drawn.
             with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
@@ -301,7 +282,8 @@ class Trainer:
             average = loss.item() if math.isnan(average) else 0.98 * average + 0.02 * loss.item()
             if self.done[name] % 50 == 0:
                 seconds = (time.monotonic() - start) / (self.done[name] - first)
-                print(f"{name} {self.done[name]}/{stage.steps}  loss {average:.3f}  {seconds:.2f} s/step", flush=True)
+                along = f"{name} {self.done[name]}/{stage.steps}  loss {average:.3f}  {_table(self.parts)}"
+                print(f"{along}  {seconds:.2f} s/step", flush=True)
             if self.done[name] % report_every == 0:
                 self.checkpoint(name, optimizers)
                 print(f"  validation  {self._report(name)}", flush=True)

@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerFast
 
 from isi_core.training.vlm_model import GRID, IMAGE_SIZE, IMAGE_TOKENS
 from isi_core.worlds.scenes.drawing import render_annotated, render_scene
-from isi_core.worlds.scenes.graph import COLOURS, COLUMNS, KINDS, ROWS, SIZES, Scene, draw_training_scene
+from isi_core.worlds.scenes.graph import COLOURS, COLUMNS, KINDS, ROWS, SIZES, Scene, SceneObject, draw_training_scene
 from isi_core.worlds.scenes.language import OPEN_TOPICS, draw_answer, nudge, open_question
 from isi_core.worlds.scenes.questions import FAMILIES, Question, draw_question
 
@@ -56,7 +56,18 @@ class Mix:
 
 @dataclass(frozen=True)
 class Batch:
-    """Tensors of one step; `weights` is zero where nothing is learned."""
+    """Tensors of one step.
+
+    Attributes
+    ----------
+    pixels : (n, 3, 96, 96).
+    tokens, positions, weights : (n, length); a weight is zero where nothing is learned.
+    mask : (n, 1, length, length), true where a token may look.
+    scenes : what the pictures show.
+    mentions : (m, 4) row and index of a token of a question that names an object, its column and row.
+    relations : (r, 4) row and index of the second such name, and where the first object lies to it in
+        columns and in rows: 0 before, 1 level, 2 behind.
+    """
 
     pixels: torch.Tensor
     tokens: torch.Tensor
@@ -64,6 +75,8 @@ class Batch:
     mask: torch.Tensor
     weights: torch.Tensor
     scenes: tuple[Scene, ...]
+    mentions: torch.Tensor
+    relations: torch.Tensor
 
 
 def pixel_values(pictures: list[Image.Image]) -> torch.Tensor:
@@ -124,6 +137,7 @@ class TurnEncoder:
         start = tokenizer.encode("USER: ", add_special_tokens=True)
         self.prefix = [*start, *[image] * IMAGE_TOKENS]
         self.verdict_tokens = tuple(tokenizer.encode(f" {w}", add_special_tokens=False)[0] for w in ("Yes", "No"))
+        self.kinds = {self._encode(f" {kind}")[0]: kind for kind in KINDS}
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
@@ -152,7 +166,33 @@ def draw_yes_no(rng: Random, scene: Scene, families: Sequence[str] = FAMILIES) -
     raise AssertionError("every scene allows a question about existence")
 
 
-def _turns(rng: Random, encoder: TurnEncoder, scene: Scene, mix: Mix) -> list[tuple[list[int], list[float]]]:
+@dataclass(frozen=True)
+class _Turn:
+    """Ids and weights of prompt and answer; the objects its question names, by the index of the name."""
+
+    ids: list[int]
+    weights: list[float]
+    named: list[tuple[int, SceneObject]]
+
+
+def _turn(encoder: TurnEncoder, scene: Scene, question: str, context: str, answer: str, yes_no: bool) -> _Turn:
+    prompt = encoder.prompt(question, context)
+    asked = len(encoder.prompt(question))
+    named = []
+    for index in range(len(prompt) - asked, len(prompt)):
+        kind = encoder.kinds.get(prompt[index])
+        items = scene.of_kind(kind) if kind else []
+        if len(items) == 1:
+            named.append((index, items[0]))
+    return _Turn(*encoder.turn(prompt, answer, yes_no), named)
+
+
+def _order(first: int, second: int) -> int:
+    """0 before, 1 level, 2 behind."""
+    return (first > second) - (first < second) + 1
+
+
+def _turns(rng: Random, encoder: TurnEncoder, scene: Scene, mix: Mix) -> list[_Turn]:
     turns = []
     for _ in range(mix.yes_no):
         question = draw_yes_no(rng, scene, mix.families)
@@ -163,10 +203,10 @@ def _turns(rng: Random, encoder: TurnEncoder, scene: Scene, mix: Mix) -> list[tu
             else:
                 right = rng.random() < mix.context_right
                 context = nudge(rng, question.claim, towards=question.truth is right)
-        turns.append(encoder.turn(encoder.prompt(question.text, context), draw_answer(rng, question), True))
+        turns.append(_turn(encoder, scene, question.text, context, draw_answer(rng, question), True))
     for _ in range(mix.open):
         text, answer = open_question(rng, scene, mix.topics)
-        turns.append(encoder.turn(encoder.prompt(text), answer, False))
+        turns.append(_turn(encoder, scene, text, "", answer, False))
     return turns
 
 
@@ -176,24 +216,38 @@ def make_batch(rng: Random, encoder: TurnEncoder, size: int, mix: Mix) -> Batch:
     pictures = [draw_picture(rng, scene, mix.disturbed) for scene in scenes]
     prefix = encoder.prefix
     rows = [_turns(rng, encoder, scene, mix) for scene in scenes]
-    length = len(prefix) + max(sum(len(ids) for ids, _ in turns) for turns in rows)
+    length = len(prefix) + max(sum(len(turn.ids) for turn in turns) for turns in rows)
     tokens = torch.full((size, length), encoder.tokenizer.pad_token_id)
     positions = torch.zeros(size, length, dtype=torch.long)
     segments = torch.full((size, length), -1)
     weights = torch.zeros(size, length)
+    mentions, relations = [], []
     for n, turns in enumerate(rows):
         tokens[n, : len(prefix)] = torch.tensor(prefix)
         positions[n, : len(prefix)] = torch.arange(len(prefix))
         segments[n, : len(prefix)] = 0
         at = len(prefix)
-        for k, (ids, weight) in enumerate(turns, start=1):
-            end = at + len(ids)
-            tokens[n, at:end] = torch.tensor(ids)
-            positions[n, at:end] = torch.arange(len(prefix), len(prefix) + len(ids))
+        for k, turn in enumerate(turns, start=1):
+            end = at + len(turn.ids)
+            tokens[n, at:end] = torch.tensor(turn.ids)
+            positions[n, at:end] = torch.arange(len(prefix), len(prefix) + len(turn.ids))
             segments[n, at:end] = k
-            weights[n, at:end] = torch.tensor(weight)
+            weights[n, at:end] = torch.tensor(turn.weights)
+            mentions += [(n, at + index, item.column, item.row) for index, item in turn.named]
+            if len(turn.named) == 2:
+                (_, one), (index, other) = turn.named
+                relations.append((n, at + index, _order(one.column, other.column), _order(one.row, other.row)))
             at = end
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     same = segments[:, :, None] == segments[:, None, :]
     mask = (causal & (same | (segments[:, None, :] == 0)))[:, None]
-    return Batch(pixel_values(pictures), tokens, positions, mask, weights, tuple(scenes))
+    return Batch(
+        pixel_values(pictures),
+        tokens,
+        positions,
+        mask,
+        weights,
+        tuple(scenes),
+        torch.tensor(mentions, dtype=torch.long).view(-1, 4),
+        torch.tensor(relations, dtype=torch.long).view(-1, 4),
+    )

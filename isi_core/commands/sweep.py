@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isi_core.command_parts import open_dataset, open_shelf, plain, read_measures, watched_progress
+from isi_core.commands.parts import open_dataset, open_shelf, plain, read_measures, watched_progress
 from isi_core.domain.errors import InputError, ModelError
 
 if TYPE_CHECKING:
@@ -271,12 +271,12 @@ def _add_plan_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--title", default="", metavar="TEXT", help="default: dataset, conditions and models")
 
 
-def add_sweep(commands: Any) -> None:
+def add(commands: Any) -> None:
     """Add `sweep` with its actions to the commands."""
     sweep = commands.add_parser("sweep", help="put a whole dataset to models under many conditions, and analyse it")
     actions = sweep.add_subparsers(dest="action", required=True, metavar="ACTION")
 
-    def add(name: str, run: Any, help_: str, *, named: bool = True) -> argparse.ArgumentParser:
+    def action(name: str, run: Any, help_: str, *, named: bool = True) -> argparse.ArgumentParser:
         command: argparse.ArgumentParser = actions.add_parser(name, help=help_)
         if named:
             command.add_argument("sweep", nargs="?", default="", metavar="SWEEP", help="its id; default: the newest")
@@ -285,21 +285,21 @@ def add_sweep(commands: Any) -> None:
         command.set_defaults(run=run)
         return command
 
-    plan = add("plan", _plan, "say how many evaluations, and after a short probe how long", named=False)
+    plan = action("plan", _plan, "say how many evaluations, and after a short probe how long", named=False)
     plan.add_argument("--no-probe", dest="probe", action="store_false", help="ask no model, do not tell the time")
-    run = add("run", _run, "do it; the same plan again does what is missing", named=False)
+    run = action("run", _run, "do it; the same plan again does what is missing", named=False)
     for command in (plan, run):
         _add_plan_options(command)
-    resume = add("resume", _resume, "do what is missing of a sweep that was stopped or killed")
+    resume = action("resume", _resume, "do what is missing of a sweep that was stopped or killed")
     resume.add_argument("--retry-failed", action="store_true", help="also try again what failed")
     for command in (run, resume):
         command.add_argument("--engine", default="local", choices=("local",), help="where it runs (local)")
-    add("status", _status, "how far a sweep is")
-    add("list", _list, "every sweep of the store", named=False)
-    add("pause", _stop, "have it stop after the evaluation that is being made")
-    add("cancel", _stop, "have it stop at once; what was made stays")
-    analyse = add("analyse", _analyse, "intervals, paired effects, calibration, flips, families")
-    export = add("export", _export, "write its tables and charts into a folder")
+    action("status", _status, "how far a sweep is")
+    action("list", _list, "every sweep of the store", named=False)
+    action("pause", _stop, "have it stop after the evaluation that is being made")
+    action("cancel", _stop, "have it stop at once; what was made stays")
+    analyse = action("analyse", _analyse, "intervals, paired effects, calibration, flips, families")
+    export = action("export", _export, "write its tables and charts into a folder")
     for command in (analyse, export):
         command.add_argument(
             "--reference", metavar="CONDITION", help="what effects are taken against; default: the first"
