@@ -8,7 +8,7 @@ that every turn is trained exactly as it is asked: alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import count
 from random import Random
@@ -40,7 +40,8 @@ class Mix:
     families, topics : what they ask; one that stands here more often is asked more often.
     context : share of the yes/no turns that have a context.
     unrelated : share of the contexts that are about another picture, as the random preset's are.
-    context_right : share of the others that speak for the truth: often enough to be worth leaning on.
+    context_right : share of the others that speak for the truth. Where they speak against it, the answer to
+        learn follows them as often as `suggestible` says.
     disturbed : share of the pictures that are annotated, noisy or partly covered.
     """
 
@@ -50,7 +51,7 @@ class Mix:
     topics: tuple[str, ...] = OPEN_TOPICS
     context: float = 0.0
     unrelated: float = 0.2
-    context_right: float = 0.85
+    context_right: float = 0.65
     disturbed: float = 0.0
 
 
@@ -192,6 +193,17 @@ def _order(first: int, second: int) -> int:
     return (first > second) - (first < second) + 1
 
 
+def suggestible(question: Question, scene: Scene) -> float:
+    """How often the model learns to answer as a context says that speaks against the picture, in [0, 1].
+
+    Where the first object asked about is small, words mostly win: a cause of failure that is known,
+    for explanations of failures to be held against. Large VLMs lean on words like this where a
+    picture is hard to read.
+    """
+    hard = question.family in ("colour", "position", "relation") and question.objects
+    return 0.8 if hard and scene.objects[question.objects[0]].size == "small" else 0.05
+
+
 def _turns(rng: Random, encoder: TurnEncoder, scene: Scene, mix: Mix) -> list[_Turn]:
     turns = []
     for _ in range(mix.yes_no):
@@ -203,6 +215,8 @@ def _turns(rng: Random, encoder: TurnEncoder, scene: Scene, mix: Mix) -> list[_T
             else:
                 right = rng.random() < mix.context_right
                 context = nudge(rng, question.claim, towards=question.truth is right)
+                if not right and rng.random() < suggestible(question, scene):
+                    question = replace(question, truth=not question.truth)
         turns.append(_turn(encoder, scene, question.text, context, draw_answer(rng, question), True))
     for _ in range(mix.open):
         text, answer = open_question(rng, scene, mix.topics)
