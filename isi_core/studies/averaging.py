@@ -16,8 +16,10 @@ from isi_core.domain.uncertainty import UncertaintySettings
 from isi_core.models.entailment.protocol import EntailmentModel
 from isi_core.models.vlm.protocol import Progress, VisionLanguageModel
 from isi_core.studies.averages import BASELINE, MEASURES, Averages, FamilyAverage, MeasureAverage, PresetAverage
-from isi_core.studies.sweep.plan import ModelChoice, SweepPlan, preset_conditions
-from isi_core.studies.vqa import Wanted, evaluate
+from isi_core.studies.sweep.plan import ModelChoice, SweepItem, SweepPlan, preset_conditions
+from isi_core.studies.vqa import Wanted, evaluate_together
+
+_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -88,19 +90,37 @@ def measure_averages(
     )
     outcomes: dict[str, list[Outcome]] = {key: [] for key in plan.condition_keys}
     items = plan.items(dataset)
-    for i, item in enumerate(items):
+    for begin in range(0, len(items), _BATCH):
+        batch = items[begin : begin + _BATCH]
         if progress is not None:
-            progress(f"Observation {item.observation.row} of {len(dataset)}: {item.condition.key}", i / len(items))
-        try:
-            made = evaluate(plan.trial(dataset, item), vlm, decoding, wanted, entailment)
-        except InputError:
-            continue
-        outcomes[item.condition.key].append(_outcome(item.observation, made))
+            named = f"{batch[0].observation.row} of {len(dataset)}: {batch[0].condition.key}"
+            progress(f"Observation {named}", begin / len(items))
+        for item, made in _evaluated(plan, dataset, batch, vlm, entailment, decoding, wanted):
+            outcomes[item.condition.key].append(_outcome(item.observation, made))
     if not any(outcomes.values()):
         raise InputError(f"Nothing in {dataset.name} can be evaluated: check its pictures and questions.")
     if progress is not None:
         progress("Done", 1.0)
     return average(dataset.name, vlm.record.to_json(), entailment.record.to_json(), decoding, outcomes)
+
+
+def _evaluated(
+    plan: SweepPlan,
+    dataset: Dataset,
+    items: Sequence[SweepItem],
+    vlm: VisionLanguageModel,
+    entailment: EntailmentModel,
+    decoding: Decoding,
+    wanted: set[Wanted],
+) -> list[tuple[SweepItem, Evaluation]]:
+    """The items side by side; those whose input the model cannot take are left out."""
+    try:
+        made = evaluate_together([plan.trial(dataset, i) for i in items], vlm, decoding, wanted, entailment)
+    except InputError:
+        if len(items) == 1:
+            return []
+        return [x for item in items for x in _evaluated(plan, dataset, [item], vlm, entailment, decoding, wanted)]
+    return list(zip(items, made, strict=True))
 
 
 def average(

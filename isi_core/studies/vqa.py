@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -61,6 +61,37 @@ def evaluate(
     ------
     InputError : uncertainty without an entailment model, or an unknown measure.
     """
+    [made] = evaluate_together([trial], vlm, decoding, wanted, entailment, settings, progress)
+    same = previous is not None and (previous.trial.digest, previous.model, previous.decoding) == (
+        trial.digest,
+        made.model,
+        decoding,
+    )
+    if previous is None or not same:
+        return made
+    return replace(
+        made,
+        uncertainty=made.uncertainty or previous.uncertainty,
+        attribution=made.attribution or previous.attribution,
+        seconds={**previous.seconds, **made.seconds},
+    )
+
+
+def evaluate_together(
+    trials: Sequence[Trial],
+    vlm: VisionLanguageModel,
+    decoding: Decoding,
+    wanted: Collection[Wanted] = frozenset[Wanted](("answer",)),
+    entailment: EntailmentModel | None = None,
+    settings: UncertaintySettings | None = None,
+    progress: Progress | None = None,
+) -> list[Evaluation]:
+    """The same for several trials, which the model may answer side by side; `seconds` are each one's share.
+
+    Raises
+    ------
+    StudioError : as `evaluate`, for all of them, whichever trial is at fault.
+    """
     unknown = set(wanted) - set(WANTED)
     if unknown:
         raise InputError(f"Unknown measure {', '.join(sorted(unknown))}: choose from {', '.join(WANTED)}.")
@@ -73,49 +104,37 @@ def evaluate(
     if "attention" in wanted and (vlm.capabilities.attention or "uncertainty" not in wanted):
         asked.add("attention")
     share = 0.8 if "uncertainty" in wanted else 1.0
-    (output,) = vlm.evaluate([trial], decoding, asked, _part(progress, 0.0, share))
-    seconds = {"model": time.monotonic() - started}
-
-    uncertainty = attribution = None
-    if output.samples is not None and entailment is not None:
-        before = time.monotonic()
-        uncertainty = semantic_entropy.measure(
-            output.samples,
-            trial.question,
-            entailment,
-            settings or UncertaintySettings(),
-            _part(progress, share, 1.0),
+    outputs = vlm.evaluate(trials, decoding, asked, _part(progress, 0.0, share))
+    seconds = (time.monotonic() - started) / max(len(trials), 1)
+    made = []
+    for i, (trial, output) in enumerate(zip(trials, outputs, strict=True)):
+        spent = {"model": seconds}
+        uncertainty = attribution = None
+        if output.samples is not None and entailment is not None:
+            before = time.monotonic()
+            part = _part(progress, share + (1 - share) * i / len(trials), share + (1 - share) * (i + 1) / len(trials))
+            uncertainty = semantic_entropy.measure(
+                output.samples, trial.question, entailment, settings or UncertaintySettings(), part
+            )
+            spent["entailment"] = time.monotonic() - before
+        # An answer without a token (the end came first) has attended to nothing that could be attributed.
+        if output.attention is not None and output.answer is not None and len(output.attention.sums):
+            attribution = attribute(output.attention, output.answer.tokens)
+        made.append(
+            Evaluation(
+                trial=trial,
+                model=vlm.record,
+                decoding=decoding,
+                prompt=output.prompt,
+                answer=output.answer,
+                uncertainty=uncertainty,
+                attribution=attribution,
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                seconds=spent,
+                versions=library_versions(),
+            )
         )
-        seconds["entailment"] = time.monotonic() - before
-    # An answer without a token (the end came first) has attended to nothing that could be attributed.
-    if output.attention is not None and output.answer is not None and len(output.attention.sums):
-        attribution = attribute(output.attention, output.answer.tokens)
-
-    made = Evaluation(
-        trial=trial,
-        model=vlm.record,
-        decoding=decoding,
-        prompt=output.prompt,
-        answer=output.answer,
-        uncertainty=uncertainty,
-        attribution=attribution,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        seconds=seconds,
-        versions=library_versions(),
-    )
-    same = previous is not None and (previous.trial.digest, previous.model, previous.decoding) == (
-        trial.digest,
-        made.model,
-        decoding,
-    )
-    if previous is None or not same:
-        return made
-    return replace(
-        made,
-        uncertainty=made.uncertainty or previous.uncertainty,
-        attribution=made.attribution or previous.attribution,
-        seconds={**previous.seconds, **seconds},
-    )
+    return made
 
 
 def evaluation_summary(evaluation: Evaluation) -> dict[str, Any]:

@@ -16,17 +16,22 @@ from isi_core.studies.jobs import Jobs
 from isi_core.studies.sweep import run
 from isi_core.studies.sweep.control import Sweeps
 
+BATCH = 2
+"""Evaluations side by side: what a kill may cost."""
+
 
 def work(store: Path, sweep: str, log: Path) -> None:
     """Run the sweep; each evaluation that is begun leaves a line in the log."""
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    real = run.evaluate
+    real = run.evaluate_together
+    run.BATCH = BATCH
 
-    def logged(trial, *arguments, **options):  # type: ignore[no-untyped-def]
-        os.write(descriptor, f"{trial.observation_id} {trial.image_kind} {trial.context_kind}\n".encode())
-        return real(trial, *arguments, **options)
+    def logged(trials, *arguments, **options):  # type: ignore[no-untyped-def]
+        for trial in trials:
+            os.write(descriptor, f"{trial.observation_id} {trial.image_kind} {trial.context_kind}\n".encode())
+        return real(trials, *arguments, **options)
 
-    run.evaluate = logged
+    run.evaluate_together = logged
     opened = Store(store)
     sweeps = Sweeps(opened, Jobs(opened, workers=1), Shelf)
     sweeps.start(sweep)

@@ -59,19 +59,21 @@ def sweeps(store: Store, shelf: Shelf) -> Sweeps:
 
 
 class Gate:
-    """Stands in front of every evaluation: counts what is asked, and lets it through or raises."""
+    """Stands in front of every evaluation, one at a time: counts what is asked, and lets it through or raises."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[tuple[str, str, str]] = []
         self.before: Callable[[int], None] = lambda number: None
-        real = run_module.evaluate
+        real = run_module.evaluate_together
+        monkeypatch.setattr(run_module, "BATCH", 1)
 
-        def evaluate(trial, *arguments, **options):  # type: ignore[no-untyped-def]
+        def evaluate(trials, *arguments, **options):  # type: ignore[no-untyped-def]
+            [trial] = trials
             self.asked.append((trial.observation_id, trial.image_kind, trial.context_kind))
             self.before(len(self.asked))
-            return real(trial, *arguments, **options)
+            return real(trials, *arguments, **options)
 
-        monkeypatch.setattr(run_module, "evaluate", evaluate)
+        monkeypatch.setattr(run_module, "evaluate_together", evaluate)
 
 
 @pytest.fixture
@@ -107,9 +109,48 @@ def test_every_planned_evaluation_is_made_once_and_stored_whole(
     assert own is not None
     with shelf.vlm(str(world / "llava")) as vlm, shelf.entailment(str(world / "nli")) as entailment:
         measured = measure_averages(dataset, vlm, entailment, DECODING, presets=plan.condition_keys)
-    assert replace(own, created="") == replace(measured, created="")
+    assert replace(own, created="", presets={}) == replace(measured, created="", presets={})
+    for key, preset in measured.presets.items():
+        assert (own.presets[key].n, own.presets[key].accuracy) == (preset.n, preset.accuracy)
+        for name, average in preset.measures.items():
+            assert own.presets[key].measures[name].values == pytest.approx(average.values, abs=1e-5), name
+
     sweeps.start(sweep)
     assert sweeps.wait(sweep, PATIENCE).state == "done" and len(gate.asked) == 12
+
+
+def test_side_by_side_a_bad_trial_fails_alone_and_the_others_come_out_as_ever(
+    world: Path, dataset: Dataset, store: Store, sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    real = run_module.evaluate_together
+
+    def evaluate(trials, *arguments, **options):  # type: ignore[no-untyped-def]
+        sizes.append(len(trials))
+        if any(t.observation_id == dataset.observations[1].id for t in trials):
+            raise ModelError("This one is too much.")
+        return real(trials, *arguments, **options)
+
+    monkeypatch.setattr(run_module, "evaluate_together", evaluate)
+    sweep = sweeps.create(world_plan(world, measures=("answer", "attention")), dataset)
+    sweeps.start(sweep)
+    status = sweeps.wait(sweep, PATIENCE)
+    assert (status.state, status.done, status.failed) == ("done", 8, 4)
+    assert max(sizes) > 1
+    results = sweeps.results(sweep)
+    assert {r.observation for r in results if r.error} == {dataset.observations[1].id}
+    monkeypatch.setattr(run_module, "evaluate_together", real)
+    monkeypatch.setattr(run_module, "BATCH", 1)
+    again = sweeps.create(world_plan(world, measures=("answer", "attention", "uncertainty")), dataset)
+    sweeps.start(again)
+    assert sweeps.wait(again, PATIENCE).state == "done"
+    alone = {r.item: r for r in sweeps.results(again)}
+    for result in results:
+        if not result.error:
+            other = alone[result.item]
+            assert result.verdict == other.verdict
+            for name, value in result.measured.items():
+                assert value == pytest.approx(other.measured[name], abs=1e-5), name
 
 
 def test_a_probe_counts_and_tells_the_time_that_is_left(

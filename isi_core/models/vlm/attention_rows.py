@@ -8,11 +8,11 @@ to head-averaged columns of the tokens a view may want to show.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -28,7 +28,7 @@ from isi_core.models.vlm.prompt import Prompt
 NAME = "isi_attention_rows"
 
 # Of the thread that runs the model, so that models in other threads do not write into it.
-_recorder: ContextVar[RowRecorder | None] = ContextVar("attention row recorder", default=None)
+_recorder: ContextVar[Recorder | None] = ContextVar("attention row recorder", default=None)
 
 
 def install(model: Any) -> bool:
@@ -47,7 +47,7 @@ def install(model: Any) -> bool:
 
 
 @contextmanager
-def recording(recorder: RowRecorder | None) -> Iterator[None]:
+def recording(recorder: Recorder | None) -> Iterator[None]:
     """Within it, this thread's forward passes add a row a layer to the recorder; None records nothing."""
     token = _recorder.set(recorder)
     try:
@@ -73,6 +73,23 @@ class Rows:
         return Rows(torch.cat([self.sums, later.sums]), torch.cat([self.columns, later.columns]))
 
 
+def no_rows() -> Rows:
+    """What is recorded of an answer that has no second token."""
+    return Rows(torch.zeros(0, 0, 0, len(GROUPS)), torch.zeros(0, 0, 0))
+
+
+class Recorder(Protocol):
+    """Takes each layer's last row of attention while the model runs."""
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Only these rows of the batch, numbered from the beginning, go on."""
+        ...
+
+    def add(self, layer: int, shares: torch.Tensor, new: int) -> None:
+        """Record a layer's last rows, (n, heads, keys) shares of attention, after `new` more tokens."""
+        ...
+
+
 class RowRecorder:
     """Collects rows of one prompt and its answer, batch 1.
 
@@ -94,8 +111,12 @@ class RowRecorder:
         """Number of layers that have reported."""
         return len(self._sums)
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """Nothing to do: the only row goes on."""
+
     def add(self, layer: int, shares: torch.Tensor, new: int) -> None:
-        """Record a layer's last row, (heads, keys) shares of attention, after `new` more tokens."""
+        """Record a layer's last row, (1, heads, keys) shares of attention, after `new` more tokens."""
+        shares = shares[0]
         seen = self._seen.get(layer, self._start) + new
         self._seen[layer] = seen
         first = seen - shares.shape[-1]  # a sliding window's cache holds the last keys only
@@ -106,6 +127,8 @@ class RowRecorder:
     def rows(self) -> Rows:
         """What was recorded so far, layers in order."""
         order = sorted(self._sums)
+        if not order:
+            return no_rows()
         device = self._weights.device  # layers may lie on several devices
         return Rows(
             sums=torch.stack([torch.stack(self._sums[layer]).to(device) for layer in order], dim=1),
@@ -167,27 +190,29 @@ def _attend(
     if shared is not None:
         output, shares = shared
         if recorder is not None:
-            recorder.add(int(module.layer_idx), shares[0], 1)  # type: ignore[arg-type]
+            recorder.add(int(module.layer_idx), shares, 1)  # type: ignore[arg-type]
         return output, None
     result = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
     if recorder is not None:
-        shares = _last_row(query, key, attention_mask, scaling)
+        shares = _last_rows(query, key, attention_mask, scaling)
         recorder.add(int(module.layer_idx), shares, query.shape[2])  # type: ignore[arg-type]
     return result
 
 
-def _last_row(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, scaling: float | None) -> torch.Tensor:
-    """(heads, keys) float32 shares of the last query's attention.
+def _last_rows(
+    query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, scaling: float | None
+) -> torch.Tensor:
+    """(n, heads, keys) float32 shares of the last query's attention.
 
-    query (1, heads, new, d), key (1, key heads, keys, d) with grouped heads.
+    query (n, heads, new, d), key (n, key heads, keys, d) with grouped heads.
     """
-    heads, size = query.shape[1], query.shape[3]
+    n, heads, _, size = query.shape
     key_heads, keys = key.shape[1], key.shape[2]
-    grouped = query[0, :, -1].view(key_heads, heads // key_heads, size)
-    scores = torch.matmul(grouped, key[0].transpose(1, 2)).float() * (size**-0.5 if scaling is None else scaling)
-    scores = scores.view(heads, keys)
+    grouped = query[:, :, -1].reshape(n, key_heads, heads // key_heads, size)
+    scores = torch.matmul(grouped, key.transpose(2, 3)).float() * (size**-0.5 if scaling is None else scaling)
+    scores = scores.view(n, heads, keys)
     if mask is not None:
-        row = mask[0, :, -1, :keys]
+        row = mask[:, :, -1, :keys]
         scores = scores.masked_fill(~row, float("-inf")) if row.dtype == torch.bool else scores + row.float()
     return scores.softmax(dim=-1)
 

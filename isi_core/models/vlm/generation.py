@@ -14,7 +14,7 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 from isi_core.domain.decoding import Decoding
 from isi_core.domain.errors import ModelError
 from isi_core.models.out_of_memory import is_out_of_memory
-from isi_core.models.vlm.attention_rows import RowRecorder, recording
+from isi_core.models.vlm.attention_rows import Recorder, recording
 from isi_core.models.vlm.prefill import Prefill
 from isi_core.models.vlm.sampling import Choice
 from isi_core.models.vlm.shared_prefix import agree, can_share, share, sharing
@@ -55,7 +55,7 @@ def decode(
     end_tokens: Collection[int],
     max_new_tokens: int,
     on_token: OnToken | None = None,
-    recorder: RowRecorder | None = None,
+    recorder: Recorder | None = None,
     shared: bool = False,
 ) -> list[Generated]:
     """Continue the prompt once for each of `rows`, whose numbers `choose` gets.
@@ -64,11 +64,50 @@ def decode(
     which is the prefill's. `shared` rows read the prefill's keys and values where they are, which
     `shares_exactly` must have allowed; else each row gets a copy.
     """
+    beginning = Beginning(
+        ids=prefill.prompt.inputs["input_ids"].expand(len(rows), -1),
+        mask=torch.ones_like(prefill.prompt.inputs["input_ids"]).expand(len(rows), -1),
+        logits=prefill.logits.expand(len(rows), -1),
+        positions=_positions(prefill, len(rows), 0),
+        cache=lambda going: share(prefill.cache) if shared else prefill.fork(len(going)),
+    )
+    return go_on(model, beginning, rows, choose, end_tokens, max_new_tokens, on_token, recorder)
+
+
+@dataclass(frozen=True, eq=False)
+class Beginning:
+    """Where rows of answers begin: one prompt's end, or several prompts', padded on the left.
+
+    Attributes
+    ----------
+    ids, mask : (rows, tokens) the prompts, and which of their tokens are not padding.
+    logits : (rows, vocabulary) float32 of the first answer tokens.
+    positions : (..., rows, 1) position ids of the first answer tokens; None where the model takes none.
+    cache : makes the keys and values of these rows, which answers are written behind.
+    """
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    logits: torch.Tensor
+    positions: torch.Tensor | None
+    cache: Callable[[torch.Tensor], Any]
+
+
+def go_on(
+    model: Any,
+    beginning: Beginning,
+    rows: Sequence[int],
+    choose: Choice,
+    end_tokens: Collection[int],
+    max_new_tokens: int,
+    on_token: OnToken | None = None,
+    recorder: Recorder | None = None,
+) -> list[Generated]:
+    """Decode every row to its end; as for `decode`, which is this for one prompt."""
     done = [Generated() for _ in rows]
     active = list(range(len(rows)))
-    ends = torch.tensor(sorted(end_tokens), dtype=torch.long, device=prefill.logits.device)
-    ids = prefill.prompt.inputs["input_ids"].expand(len(rows), -1)
-    logits = prefill.logits.expand(len(rows), -1)
+    ids, mask, logits, positions = beginning.ids, beginning.mask, beginning.logits, beginning.positions
+    ends = torch.tensor(sorted(end_tokens), dtype=torch.long, device=logits.device)
     cache = None
     for step in range(max_new_tokens):
         tokens, chosen = choose(ids, logits, [rows[i] for i in active], step)
@@ -81,13 +120,17 @@ def decode(
         if step + 1 == max_new_tokens or not len(going):
             break
         if cache is None:  # only now, so that rows which end at once are never copied
-            cache = share(prefill.cache) if shared else prefill.fork(len(going))
+            cache = beginning.cache(going)
         elif len(going) < len(active):
             cache.batch_select_indices(going)
         active = [active[i] for i in going.tolist()]
         ids = torch.cat([ids[going], tokens[going, None]], dim=1)
+        mask = torch.cat([mask[going], torch.ones_like(tokens[going, None])], dim=1)
+        positions = None if positions is None else positions.index_select(-2, going)
+        if recorder is not None:
+            recorder.keep(active)
         with recording(recorder):
-            logits = _next_logits(model, ids, cache, _positions(prefill, len(ids), step))
+            logits = next_logits(model, ids, mask, cache, None if positions is None else positions + step)
     return done
 
 
@@ -107,11 +150,11 @@ def shares_exactly(model: Any, prefill: Prefill) -> bool:
     try:
         for way, cache in (("copied", prefill.fork(len(first))), ("shared", share(prefill.cache))):
             ids = torch.cat([start.expand(len(first), -1), first[:, None]], dim=1)
-            logits = [_next_logits(model, ids, cache, _positions(prefill, len(ids), 0))]
+            logits = [next_logits(model, ids, torch.ones_like(ids), cache, _positions(prefill, len(ids), 0))]
             kept = torch.tensor([0, 2], device=first.device)
             cache.batch_select_indices(kept)
             ids = torch.cat([ids[kept], first[:2, None]], dim=1)
-            logits.append(_next_logits(model, ids, cache, _positions(prefill, len(ids), 1)))
+            logits.append(next_logits(model, ids, torch.ones_like(ids), cache, _positions(prefill, len(ids), 1)))
             ways[way] = torch.cat(logits)
     except Exception as error:  # attention of another kind than was expected may fail in any way
         if is_out_of_memory(error):
@@ -184,13 +227,15 @@ def _positions(prefill: Prefill, rows: int, step: int) -> torch.Tensor | None:
     return position.expand(*position.shape[:-2], rows, 1)
 
 
-def _next_logits(model: Any, ids: torch.Tensor, cache: Any, positions: torch.Tensor | None) -> torch.Tensor:
+def next_logits(
+    model: Any, ids: torch.Tensor, mask: torch.Tensor, cache: Any, positions: torch.Tensor | None
+) -> torch.Tensor:
     """(n, vocabulary) float32 logits after each row's last token; the cache is extended by it."""
     inputs = model.prepare_inputs_for_generation(
         ids,
         next_sequence_length=1,
         past_key_values=cache,
-        attention_mask=torch.ones_like(ids),
+        attention_mask=mask,
         position_ids=positions,
         use_cache=True,
     )

@@ -11,15 +11,17 @@ from typing import Any, get_args
 import torch
 from PIL import Image
 
+from isi_core.domain.attribution import AttentionRecord
 from isi_core.domain.decoding import Decoding
 from isi_core.domain.errors import InputError, ModelError
 from isi_core.domain.evaluation import Measure, ModelOutput, ModelRecord
 from isi_core.domain.trial import Trial
-from isi_core.models.out_of_memory import is_out_of_memory
+from isi_core.models.out_of_memory import give_back, is_out_of_memory
 from isi_core.models.threads import is_small, one_thread
 from isi_core.models.vlm import attention_rows
 from isi_core.models.vlm.answers import to_answer
 from isi_core.models.vlm.attention_rows import RowRecorder, Rows
+from isi_core.models.vlm.batches import BatchRecorder, batches_exactly, decode_together, read_prompts, stackable
 from isi_core.models.vlm.generation import Generated, beam_search, decode, shares_exactly
 from isi_core.models.vlm.loading import Checkpoint, Quantization, load_checkpoint
 from isi_core.models.vlm.part import Part, never_back
@@ -27,9 +29,12 @@ from isi_core.models.vlm.pictures import tower_picture
 from isi_core.models.vlm.prefill import CACHE_BYTES, Prefill, PrefillCache, decoder_blocks, read_prompt
 from isi_core.models.vlm.prompt import Prompt, PromptBuilder
 from isi_core.models.vlm.protocol import Capabilities, Progress
-from isi_core.models.vlm.samples import draw_samples
+from isi_core.models.vlm.samples import draw_samples, draw_together
 from isi_core.models.vlm.sampling import Draw, Forced, Greedy
 from isi_core.models.vlm.shared_prefix import can_share
+
+BATCH = 16
+"""Trials that are read and answered side by side."""
 
 _READING, _ANSWERING, _SAMPLING = (0.0, 0.2), (0.2, 0.5), (0.5, 1.0)
 
@@ -65,6 +70,7 @@ class HuggingFaceVLM:
         self._small = is_small(self._model)
         self._layers = len(decoder_blocks(self._model))
         self._shares: bool | None = None
+        self._batches: bool | None = None
         self.capabilities = Capabilities(
             attention=attention_rows.install(self._model), hidden_states=self._layers > 0, likelihoods=True, beam=True
         )
@@ -117,13 +123,14 @@ class HuggingFaceVLM:
         ModelError : the model cannot do what was asked of it.
         """
         self._check(measures)
-        outputs = []
+        outputs: list[ModelOutput] = []
         progress = never_back(progress) if progress is not None else None
         try:
             with torch.inference_mode(), one_thread(self._small):
-                for i, trial in enumerate(trials):
-                    part = Part(progress, i / len(trials), (i + 1) / len(trials))
-                    outputs.append(self._evaluate(trial, decoding, measures, part))
+                for begin in range(0, len(trials), BATCH):
+                    here = trials[begin : begin + BATCH]
+                    part = Part(progress, begin / len(trials), (begin + len(here)) / len(trials))
+                    outputs += self._evaluate_batch(here, decoding, measures, part)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -162,6 +169,113 @@ class HuggingFaceVLM:
         if "hidden_states" in measures and not self.capabilities.hidden_states:
             raise ModelError(f"{self.record.name} does not tell its hidden states: use another model.")
 
+    def _evaluate_batch(
+        self, trials: Sequence[Trial], decoding: Decoding, measures: Collection[Measure], part: Part
+    ) -> list[ModelOutput]:
+        """Together where that is exact, else, and where memory runs out, one after the other."""
+        if len(trials) > 1 and decoding.strategy != "beam":
+            try:
+                together = self._evaluate_together(trials, decoding, measures, part.within(0.0, 0.99))
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                together = None
+                self.prefills.clear()
+                give_back()
+            if together is not None:
+                return together
+        count = len(trials)
+        return [
+            self._evaluate(trial, decoding, measures, part.within(i / count, (i + 1) / count))
+            for i, trial in enumerate(trials)
+        ]
+
+    def _evaluate_together(
+        self, trials: Sequence[Trial], decoding: Decoding, measures: Collection[Measure], part: Part
+    ) -> list[ModelOutput] | None:
+        """The same as `_evaluate` of each, in batches; None where prompts cannot be put side by side."""
+        prefills = self._prefill_together(trials, decoding.max_new_tokens, part.within(*_READING))
+        if prefills is None:
+            return None
+        prompts = [prefill.prompt for prefill in prefills]
+        answers: list[Generated | None] = [None] * len(trials)
+        recorder = samples = None
+        if "answer" in measures or "attention" in measures:
+            if "attention" in measures:
+                recorder = BatchRecorder(prompts, self._model.device)
+            answering = part.within(*_ANSWERING).counter(
+                f"Answering {len(trials)} questions at a time", decoding.max_new_tokens
+            )
+            answers = [
+                *decode_together(
+                    self._model,
+                    prefills,
+                    [0] * len(prefills),
+                    Draw(decoding, ["answer"]) if decoding.strategy == "sample" else Greedy(decoding),
+                    end_tokens=self._end_tokens,
+                    max_new_tokens=decoding.max_new_tokens,
+                    on_token=answering,
+                    recorder=recorder,
+                )
+            ]
+        if "samples" in measures:
+            samples = draw_together(
+                self._model,
+                prefills,
+                decoding,
+                end_tokens=self._end_tokens,
+                shared=[self._shared(prefill) for prefill in prefills],
+                part=part.within(*_SAMPLING),
+                make_room=self.prefills.clear,
+            )
+        tokenizer = self._processor.tokenizer
+        return [
+            ModelOutput(
+                prompt=prefill.prompt.text,
+                prompt_tokens=len(prefill.prompt),
+                answer=None if (said := answers[i]) is None else to_answer(said, tokenizer),
+                samples=None if samples is None else tuple(to_answer(drawn, tokenizer) for drawn in samples[i]),
+                attention=None
+                if recorder is None or said is None
+                else self._attention(prefill, said, recorder.rows(i)),
+                hidden_states=prefill.hidden_states if "hidden_states" in measures else None,
+            )
+            for i, prefill in enumerate(prefills)
+        ]
+
+    def _prefill_together(self, trials: Sequence[Trial], max_new_tokens: int, part: Part) -> list[Prefill] | None:
+        """The prompts' prefills, those not known yet read in one pass; None where that is not exact."""
+        known = {trial.digest: self.prefills.get(trial.digest) for trial in trials}
+        prompts = {
+            trial.digest: self._to_device(self._prompts.build(trial, max_new_tokens))
+            for trial in trials
+            if known[trial.digest] is None
+        }
+        if self._batches is False or (prompts and not stackable(list(prompts.values()))):
+            return None
+        if self._batches is None and len(prompts) > 1:
+            pair = [read_prompt(self._model, prompt, False) for prompt in list(prompts.values())[:2]]
+            self._batches = batches_exactly(self._model, pair)
+            if not self._batches:
+                return None
+        if prompts:
+            read = read_prompts(
+                self._model,
+                list(prompts.values()),
+                self.capabilities.attention,
+                lambda done, of: part.report(f"Reading {len(prompts)} prompts: layer {done} of {of}", done / of),
+            )
+            known.update(zip(prompts, read, strict=True))
+        prefills = []
+        for trial in trials:
+            prefill = known[trial.digest]
+            if prefill is None or not can_share(prefill.cache, len(prefill.prompt)):
+                return None
+            self._prompts.check_length(prefill.prompt, max_new_tokens)
+            self.prefills.put(trial.digest, prefill)
+            prefills.append(prefill)
+        return prefills
+
     def _evaluate(self, trial: Trial, decoding: Decoding, measures: Collection[Measure], part: Part) -> ModelOutput:
         prefill = self._prefill(trial, decoding.max_new_tokens, part.within(*_READING))
         answer = attention = samples = None
@@ -169,7 +283,7 @@ class HuggingFaceVLM:
             generated, rows = self._answer(prefill, decoding, "attention" in measures, part.within(*_ANSWERING))
             answer = to_answer(generated, self._processor.tokenizer)
             if rows is not None:
-                attention = attention_rows.attention_record(prefill.prompt, rows, self._layers)
+                attention = self._attention(prefill, generated, rows)
         if "samples" in measures:
             drawn = self._samples(prefill, decoding, part.within(*_SAMPLING))
             samples = tuple(to_answer(generated, self._processor.tokenizer) for generated in drawn)
@@ -230,11 +344,17 @@ class HuggingFaceVLM:
         )
         if recorder is None:
             return generated, None
+        return generated, recorder.rows()
+
+    def _attention(self, prefill: Prefill, answer: Generated, later: Rows) -> AttentionRecord:
+        """The prompt's row and the answer's, the end token's left out."""
         if prefill.rows is None:
             raise ModelError(f"{self.record.name} does not tell its attention: measure it with another model.")
-        rows = prefill.rows + recorder.rows() if recorder.layers else prefill.rows
-        steps = len(generated.tokens) - generated.finished
-        return generated, Rows(rows.sums[:steps], rows.columns[:steps])
+        rows = prefill.rows + later if len(later.sums) else prefill.rows
+        steps = len(answer.tokens) - answer.finished
+        return attention_rows.attention_record(
+            prefill.prompt, Rows(rows.sums[:steps], rows.columns[:steps]), self._layers
+        )
 
     def _samples(self, prefill: Prefill, decoding: Decoding, part: Part) -> list[Generated]:
         return draw_samples(

@@ -158,7 +158,7 @@ def read_prompt(
         given["position_ids"] = model._prepare_position_ids_for_generation(ids, given)
         next_position = given["position_ids"][..., -1:] + 1
     inputs = model.prepare_inputs_for_generation(ids, is_first_iteration=True, **given)
-    with _hooks(blocks, keep), recording(recorder):
+    with forward_hooks(blocks, keep), recording(recorder):
         output = model(**inputs, logits_to_keep=1, return_dict=True)
     logits = output.logits[0, -1].float()
     if logits.isnan().any():
@@ -180,7 +180,8 @@ def decoder_blocks(model: Any) -> list[torch.nn.Module]:
 
 
 @contextmanager
-def _hooks(blocks: list[torch.nn.Module], hook: Callable[[torch.nn.Module, Any, Any], None]) -> Iterator[None]:
+def forward_hooks(blocks: list[torch.nn.Module], hook: Callable[[torch.nn.Module, Any, Any], None]) -> Iterator[None]:
+    """Within it, the hook is called with each block, what went in and what came out."""
     handles = [block.register_forward_hook(hook) for block in blocks]
     try:
         yield

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from isi_core.domain.decoding import Decoding
 from isi_core.models.out_of_memory import give_back, is_out_of_memory
+from isi_core.models.vlm.batches import decode_together
 from isi_core.models.vlm.generation import Generated, decode
 from isi_core.models.vlm.part import Part
 from isi_core.models.vlm.prefill import Prefill
@@ -40,7 +41,7 @@ def draw_samples(
     """
     count = decoding.n_samples
     choose = Draw(decoding, [f"sample {i}" for i in range(count)])
-    batch = min(count, _rows_that_fit(prefill, decoding.max_new_tokens, shared))
+    batch = min(count, rows_that_fit(prefill, decoding.max_new_tokens, shared))
     little = ""
     drawn: list[Generated] = []
     while len(drawn) < count:
@@ -70,7 +71,52 @@ def draw_samples(
     return drawn
 
 
-def _rows_that_fit(prefill: Prefill, max_new_tokens: int, shared: bool) -> int:
+def draw_together(
+    model: Any,
+    prefills: Sequence[Prefill],
+    decoding: Decoding,
+    *,
+    end_tokens: Collection[int],
+    shared: Sequence[bool],
+    part: Part,
+    make_room: Callable[[], None],
+) -> list[list[Generated]]:
+    """`draw_samples` for several prompts, side by side where copies of them fit."""
+    count = decoding.n_samples
+    fit = min(rows_that_fit(prefill, decoding.max_new_tokens, False) for prefill in prefills)
+    at_once = fit // count
+    drawn: list[list[Generated]] = []
+    choose = Draw(decoding, [f"sample {i}" for i in range(count)])
+    while len(drawn) < len(prefills):
+        here = prefills[len(drawn) : len(drawn) + max(at_once, 1)]
+        stretch = part.within(len(drawn) / len(prefills), (len(drawn) + len(here)) / len(prefills))
+        if len(here) == 1:
+            drawn.append(
+                draw_samples(
+                    model,
+                    here[0],
+                    decoding,
+                    end_tokens=end_tokens,
+                    shared=shared[len(drawn)],
+                    part=stretch,
+                    make_room=make_room,
+                )
+            )
+            continue
+        rows = decode_together(
+            model,
+            [prefill for prefill in here for _ in range(count)],
+            [*range(count)] * len(here),
+            choose,
+            end_tokens=end_tokens,
+            max_new_tokens=decoding.max_new_tokens,
+            on_token=stretch.counter(f"Drawing {count} answers to each of {len(here)}", decoding.max_new_tokens),
+        )
+        drawn += [rows[i : i + count] for i in range(0, len(rows), count)]
+    return drawn
+
+
+def rows_that_fit(prefill: Prefill, max_new_tokens: int, shared: bool) -> int:
     """How many rows keep within `SAMPLE_BYTES`; at least one."""
     prompt = len(prefill.prompt)
     tokens = max_new_tokens if shared else prompt + max_new_tokens

@@ -26,12 +26,14 @@ from isi_core.store.sweeps import SweepRecords, SweepResult
 from isi_core.studies.averaging import measure_values
 from isi_core.studies.jobs import Progress
 from isi_core.studies.sweep.plan import ModelChoice, SweepItem, SweepPlan
-from isi_core.studies.vqa import Wanted, evaluate
+from isi_core.studies.vqa import Wanted, evaluate_together
 
 _log = logging.getLogger(__name__)
 
 TURN = 2.0
 """Seconds after which a sweep gives its model to whoever waits for it, between two evaluations."""
+BATCH, BATCH_SECONDS = 16, 6.0
+"""Evaluations done side by side: so many at most, and no more than take so long, since others wait meanwhile."""
 FAILURES_IN_A_ROW = 25
 """So many failures of the model one after the other end the work: its server is down, not one trial at fault."""
 _LOOK = 1.0  # seconds between two looks at whether the sweep is to stop, while it waits for a model
@@ -98,22 +100,25 @@ class SweepRun:
         return watched.done - (every - len(items))
 
     def _do_model(self, choice: ModelChoice, items: Sequence[SweepItem], watched: _Watched) -> None:
-        failures = 0
+        failures, size = 0, 1
         rest = list(reversed(items))
         while rest:
             # Between two turns others may use the model: somebody who asks one question must not wait for the sweep.
             with self._models(choice, watched.waiting) as (vlm, entailment):
                 until = time.monotonic() + TURN
                 while True:
-                    item = rest.pop()
+                    batch = [rest.pop() for _ in range(min(size, len(rest)))]
                     watched.look()
-                    failed = self._do(item, vlm, entailment, watched.within)
-                    failures = failures + 1 if failed else 0
-                    watched.done += 1
-                    if failures >= FAILURES_IN_A_ROW:
-                        raise ModelError(
-                            f"{choice.label} failed {failures} times in a row, so its part was stopped: {failed}"
-                        )
+                    began = time.monotonic()
+                    for failed in self._do(batch, vlm, entailment, watched.of(len(batch))):
+                        failures = failures + 1 if failed else 0
+                        watched.done += 1
+                        if failures >= FAILURES_IN_A_ROW:
+                            raise ModelError(
+                                f"{choice.label} failed {failures} times in a row, so its part was stopped: {failed}"
+                            )
+                    each = (time.monotonic() - began) / len(batch)
+                    size = max(1, min(BATCH, int(BATCH_SECONDS / max(each, 1e-3))))
                     if not rest or time.monotonic() >= until:
                         break
 
@@ -138,39 +143,71 @@ class SweepRun:
             raise ModelError(f"{label} is not the model that began this sweep (its weights changed): plan a new sweep.")
 
     def _do(
-        self, item: SweepItem, vlm: VisionLanguageModel, entailment: EntailmentModel | None, progress: Progress
-    ) -> str:
-        """Evaluate one item and store what came of it; the sentence of a model's failure, else ""."""
+        self,
+        items: Sequence[SweepItem],
+        vlm: VisionLanguageModel,
+        entailment: EntailmentModel | None,
+        progress: Progress,
+    ) -> Iterator[str]:
+        """Evaluate items side by side and store what came of them; for each, the sentence of a model's failure, or ""."""
+        began = time.monotonic()
         wanted = self._wanted(vlm)
+        # Stored runs name the entailment model as its record does, whatever it was found by.
+        settings = replace(self.plan.settings, entailment_model=entailment.record.name) if entailment else None
+        asked: list[tuple[SweepItem, Trial]] = []
+        for item in items:
+            try:
+                trial = self.plan.trial(self.dataset, item)
+                known = self.store.find_measured(
+                    trial.digest, vlm.record, self.plan.decoding, settings, "attention" in wanted
+                )
+                found = self._known(known, trial)
+            except Exception as error:  # one bad trial must not cost the others
+                yield self._failed(item, error, began)
+                continue
+            if found is None:
+                asked.append((item, trial))
+                continue
+            self._save(item, found, known, time.monotonic() - began)
+            yield ""
+        if not asked:
+            return
         began = time.monotonic()
         try:
-            trial = self.plan.trial(self.dataset, item)
-            # Stored runs name the entailment model as its record does, whatever it was found by.
-            settings = replace(self.plan.settings, entailment_model=entailment.record.name) if entailment else None
-            known = self.store.find_measured(
-                trial.digest, vlm.record, self.plan.decoding, settings, "attention" in wanted
+            made = evaluate_together(
+                [trial for _, trial in asked],
+                vlm,
+                self.plan.decoding,
+                wanted,
+                entailment,
+                self.plan.settings,
+                progress,
             )
-            found = self._known(known, trial)
-            if found is None:
-                known = None
-                found = evaluate(
-                    trial, vlm, self.plan.decoding, wanted, entailment, self.plan.settings, progress=progress
-                )
         except Cancelled:
             raise
-        except InputError as error:  # of this trial: it says nothing about the next one
-            self._fail(item, str(error), began)
-            return ""
-        except StudioError as error:
-            self._fail(item, str(error), began)
-            return str(error)
-        except Exception as error:  # one bad trial must not cost the others
-            _log.exception("The evaluation of %s failed", item.observation.id)
+        except Exception as error:
+            if len(asked) == 1:
+                yield self._failed(asked[0][0], error, began)
+                return
+            for item, _ in asked:  # one of them is at fault: asked alone, it cannot take the others with it
+                yield from self._do([item], vlm, entailment, progress)
+            return
+        seconds = (time.monotonic() - began) / len(made)
+        for (item, _), evaluation in zip(asked, made, strict=True):
+            self._save(item, evaluation, None, seconds)
+            yield ""
+
+    def _failed(self, item: SweepItem, error: Exception, began: float) -> str:
+        """Store that an item failed, and say it where the model may be at fault."""
+        if isinstance(error, Cancelled):
+            raise error
+        if isinstance(error, StudioError):
+            sentence = str(error)
+        else:
+            _log.error("The evaluation of %s failed", item.observation.id, exc_info=error)
             sentence = f"Something went wrong: {' '.join(str(error).split())[:200] or type(error).__name__}"
-            self._fail(item, sentence, began)
-            return sentence
-        self._save(item, found, known, time.monotonic() - began)
-        return ""
+        self._fail(item, sentence, began)
+        return "" if isinstance(error, InputError) else sentence  # bad input says nothing about the next one
 
     def _wanted(self, vlm: VisionLanguageModel) -> set[Wanted]:
         """What is measured; a model that does not tell its attention is measured without."""
@@ -222,8 +259,12 @@ class _Watched:
         self._looked = 0.0
         self.done = done
 
+    def of(self, count: int) -> Progress:
+        """Progress of so many evaluations: a part of one counts, so that slow models show that they work."""
+        return lambda message, fraction: self.within(message, fraction * count)
+
     def within(self, message: str, fraction: float) -> None:
-        """Progress of one evaluation: a part of it counts, so that slow models show that they work."""
+        """Progress in evaluations."""
         self._progress(f"{self.done} of {self._every} done", (self.done + 0.99 * fraction) / self._every)
 
     def waiting(self, message: str, fraction: float) -> None:

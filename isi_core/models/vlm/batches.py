@@ -1,0 +1,251 @@
+"""Several prompts at once: read in one pass and answered side by side, padded on the left.
+
+A padded row is computed as it would be alone, up to rounding: its padding is masked, and its positions begin at its
+own first token. `batches_exactly` finds out whether that holds for a model, which is then asked one prompt after the
+other where it does not.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import torch
+from torch.nn.functional import one_hot, pad
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from isi_core.domain.attribution import GROUPS
+from isi_core.domain.errors import ModelError
+from isi_core.models.out_of_memory import is_out_of_memory
+from isi_core.models.vlm.attention_rows import Rows, no_rows, recording, watched
+from isi_core.models.vlm.generation import Beginning, Generated, OnToken, go_on, next_logits
+from isi_core.models.vlm.prefill import Prefill, decoder_blocks, forward_hooks
+from isi_core.models.vlm.prompt import Prompt
+from isi_core.models.vlm.sampling import Choice
+from isi_core.models.vlm.shared_prefix import agree, can_share
+
+_log = logging.getLogger(__name__)
+
+_CHECKED_PADDING = 3
+"""Tokens by which prompts are padded when it is found out whether padding makes a difference."""
+
+# Inputs whose rows can stand below each other; others (grids of picture parts, token types) are asked one by one.
+_STACKABLE = {"input_ids", "attention_mask", "pixel_values", "image_sizes"}
+
+
+class BatchRecorder:
+    """Records what `RowRecorder` does for one prompt, for a batch of padded ones in the same few operations."""
+
+    def __init__(self, prompts: Sequence[Prompt], device: torch.device) -> None:
+        tokens = max(map(len, prompts))
+        places = [[place + tokens - len(prompt) for place in watched(prompt)] for prompt in prompts]
+        self._counts = list(map(len, places))
+        widest = max(self._counts)
+        groups = [pad(one_hot(p.groups(), len(GROUPS)), (0, 0, tokens - len(p), 0)) for p in prompts]
+        self._weights = torch.stack(groups).float().to(device)
+        self._watched = torch.tensor([row + [0] * (widest - len(row)) for row in places], device=device)
+        # As in `RowRecorder`, a prompt's first position is not shown.
+        first = torch.tensor([[tokens - len(prompt)] for prompt in prompts], device=device)
+        self._shown = (self._watched != first).float()
+        self._active = list(range(len(prompts)))
+        self._steps: list[list[int]] = []
+        self._sums: dict[int, list[torch.Tensor]] = {}
+        self._columns: dict[int, list[torch.Tensor]] = {}
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Only these rows, numbered from the beginning, go on."""
+        self._active = list(rows)
+
+    def add(self, layer: int, shares: torch.Tensor, new: int) -> None:
+        """Record a layer's last rows, (n, heads, keys) shares of attention."""
+        sums = self._sums.setdefault(layer, [])
+        if len(sums) == len(self._steps):
+            self._steps.append(self._active)
+        weights, watched_, shown = (x[self._active] for x in (self._weights, self._watched, self._shown))
+        generated = shares.shape[-1] - weights.shape[1]
+        if generated:
+            weights = pad(weights, (0, 0, 0, generated))
+            weights[:, -generated:, GROUPS.index("generated")] = 1.0
+        sums.append(torch.matmul(shares, weights))
+        self._columns.setdefault(layer, []).append((shares.mean(dim=1).gather(1, watched_) * shown).half())
+
+    def rows(self, row: int) -> Rows:
+        """What was recorded of one row of the batch, layers in order."""
+        order = sorted(self._sums)
+        at = [(step, active.index(row)) for step, active in enumerate(self._steps) if row in active]
+        device = self._weights.device
+
+        def gathered(kept: dict[int, list[torch.Tensor]]) -> torch.Tensor:
+            return torch.stack(
+                [torch.stack([kept[layer][step][i] for step, i in at]).to(device) for layer in order], dim=1
+            )
+
+        if not order or not at:
+            return no_rows()
+        return Rows(gathered(self._sums), gathered(self._columns)[..., : self._counts[row]])
+
+
+def stackable(prompts: Sequence[Prompt]) -> bool:
+    """Whether these prompts can be read in one pass: pictures of one shape, and nothing else than text and pictures."""
+    shapes = [
+        {key: value.shape[1:] for key, value in p.inputs.items() if key not in ("input_ids", "attention_mask")}
+        for p in prompts
+    ]
+    return all(set(p.inputs) <= _STACKABLE and shape == shapes[0] for p, shape in zip(prompts, shapes, strict=True))
+
+
+def read_prompts(
+    model: Any,
+    prompts: Sequence[Prompt],
+    record_rows: bool,
+    on_block: Callable[[int, int], None] | None = None,
+    padding: int = 0,
+) -> list[Prefill]:
+    """Run prompts that are `stackable` through the model in one pass; each one's prefill is as if read alone.
+
+    `on_block(done, of)` is called after each decoder block and may raise to stop. Each prompt is padded to the
+    longest one's length and by `padding` tokens more.
+
+    Raises
+    ------
+    ModelError : the model's output is not a number (a half-precision overflow).
+    """
+    hidden: list[torch.Tensor] = []
+    blocks = decoder_blocks(model)
+    ids, mask = _padded(prompts, padding)
+    pads = [ids.shape[1] - len(prompt) for prompt in prompts]
+
+    def keep(_block: torch.nn.Module, _inputs: Any, output: Any) -> None:
+        output = output[0] if isinstance(output, tuple) else output
+        hidden.append(output[:, -1].to("cpu", torch.float32, copy=True))
+        if on_block is not None:
+            on_block(len(hidden), len(blocks))
+
+    recorder = BatchRecorder(prompts, model.device) if record_rows else None
+    given: dict[str, Any] = {
+        key: torch.cat([prompt.inputs[key] for prompt in prompts])
+        for key in prompts[0].inputs
+        if key not in ("input_ids", "attention_mask")
+    }
+    given |= {"attention_mask": mask, "past_key_values": DynamicCache(config=model.config), "use_cache": True}
+    next_position = None
+    if "position_ids" in inspect.signature(model.forward).parameters:
+        given["position_ids"] = model._prepare_position_ids_for_generation(ids, given)
+        next_position = given["position_ids"][..., -1:] + 1
+    inputs = model.prepare_inputs_for_generation(ids, is_first_iteration=True, **given)
+    with forward_hooks(blocks, keep), recording(recorder):
+        output = model(**inputs, logits_to_keep=1, return_dict=True)
+    logits = output.logits[:, -1].float()
+    if logits.isnan().any():
+        raise ModelError("The model returned values that are not numbers: load it in float32 or bfloat16.")
+    return [
+        Prefill(
+            prompt=prompt,
+            cache=_row_of(output.past_key_values, row, pads[row]),
+            logits=logits[row],
+            rows=recorder.rows(row) if recorder is not None else None,
+            hidden_states=torch.stack([states[row] for states in hidden]).numpy() if blocks else None,
+            next_position=None if next_position is None else next_position[..., row : row + 1, :],
+        )
+        for row, prompt in enumerate(prompts)
+    ]
+
+
+def decode_together(
+    model: Any,
+    prefills: Sequence[Prefill],
+    numbers: Sequence[int],
+    choose: Choice,
+    *,
+    end_tokens: Collection[int],
+    max_new_tokens: int,
+    on_token: OnToken | None = None,
+    recorder: BatchRecorder | None = None,
+) -> list[Generated]:
+    """One answer to each prompt; a prompt may stand several times. `numbers` are the rows' numbers for `choose`."""
+    prompts = [prefill.prompt for prefill in prefills]
+    ids, mask = _padded(prompts)
+    positions = [prefill.next_position for prefill in prefills]
+    beginning = Beginning(
+        ids=ids,
+        mask=mask,
+        logits=torch.stack([prefill.logits for prefill in prefills]),
+        positions=None if positions[0] is None else torch.cat([p for p in positions if p is not None], dim=-2),
+        cache=lambda going: _stacked(prefills, going.tolist(), ids.shape[1]),
+    )
+    return go_on(model, beginning, numbers, choose, end_tokens, max_new_tokens, on_token, recorder)
+
+
+def batches_exactly(model: Any, alone: Sequence[Prefill]) -> bool:
+    """Whether prompts may be read together: two that were read alone are read again so, and one token further.
+
+    False where it makes a difference beyond `shared_prefix`'s tolerances, or does not work at all.
+    """
+    if not all(can_share(prefill.cache, len(prefill.prompt)) for prefill in alone):
+        return False
+    try:
+        prompts = [prefill.prompt for prefill in alone]
+        together = read_prompts(model, prompts, record_rows=False, padding=_CHECKED_PADDING)
+        ids, mask = _padded(prompts, _CHECKED_PADDING)
+        first = torch.stack([prefill.logits for prefill in alone]).argmax(-1)
+        positions = [prefill.next_position for prefill in alone]
+        after = next_logits(
+            model,
+            torch.cat([ids, first[:, None]], dim=1),
+            torch.cat([mask, torch.ones_like(first[:, None])], dim=1),
+            _stacked(together, list(range(len(alone))), ids.shape[1]),
+            None if positions[0] is None else torch.cat([p for p in positions if p is not None], dim=-2),
+        )
+        singly = []
+        for prefill, token in zip(alone, first, strict=True):
+            own = torch.cat([prefill.prompt.inputs["input_ids"], token.view(1, 1)], dim=1)
+            singly.append(next_logits(model, own, torch.ones_like(own), prefill.fork(), prefill.next_position))
+    except Exception as error:  # a model built otherwise may fail in any way
+        if is_out_of_memory(error):
+            raise
+        _log.info("Prompts are read one by one", exc_info=True)
+        return False
+    logits = torch.cat([torch.stack([prefill.logits for prefill in alone]), torch.cat(singly)])
+    return agree(logits, torch.cat([torch.stack([prefill.logits for prefill in together]), after]), model.dtype)
+
+
+def _padded(prompts: Sequence[Prompt], padding: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """(n, tokens) ids and mask. A row is padded with its own first token, so that no token of it is added."""
+    longest = max(map(len, prompts)) + padding
+    ids, masks = [], []
+    for prompt in prompts:
+        own = prompt.inputs["input_ids"]
+        missing = longest - own.shape[1]
+        ids.append(torch.cat([own[:, :1].expand(1, missing), own], dim=1))
+        masks.append(pad(torch.ones_like(own), (missing, 0)))
+    return torch.cat(ids), torch.cat(masks)
+
+
+def _row_of(cache: DynamicCache, row: int, padding: int) -> DynamicCache:
+    """One row's keys and values without its padding, as memory of their own: the batch's need not live on."""
+    own = DynamicCache()
+    layers: list[Any] = cache.layers
+    for number, layer in enumerate(layers):
+        if type(layer) is not DynamicLayer:
+            raise ModelError("This model's memory of a prompt cannot be taken apart: its prompts are read one by one.")
+        kept: Any = layer
+        keys, values = (x[row : row + 1, :, padding:].clone() for x in (kept.keys, kept.values))
+        own.update(keys, values, number)
+    return own
+
+
+def _stacked(prefills: Sequence[Prefill], rows: Sequence[int], tokens: int) -> DynamicCache:
+    """The keys and values of these prompts as a batch, padded on the left to `tokens`."""
+    cache = DynamicCache()
+    chosen = [prefills[row] for row in rows]
+    for number in range(len(chosen[0].cache.layers)):
+        layers: list[Any] = [prefill.cache.layers[number] for prefill in chosen]
+        keys, values = (
+            torch.cat([pad(x, (0, 0, tokens - x.shape[-2], 0)) for x in kept])
+            for kept in ([layer.keys for layer in layers], [layer.values for layer in layers])
+        )
+        cache.update(keys, values, number)
+    return cache
