@@ -200,9 +200,15 @@ def mcnemar(first_right: Sequence[bool] | ArrayLike, second_right: Sequence[bool
     return McNemar(first_only, second_only, p_value)
 
 
+_ROUNDING = 1e-6
+"""Measures of one answer differ by less than this, whether it was asked alone or in a batch."""
+
+
 def percentile_rank(value: float, population: ArrayLike) -> float:
-    """Where a value lies in a population, in percent (0 to 100); ties count half."""
-    return float(stats.percentileofscore(_numbers(population, "values"), _numbers([value], "value")[0], kind="mean"))
+    """Where a value lies in a population, in percent (0 to 100); ties, up to rounding, count half."""
+    values, own = _numbers(population, "values"), _numbers([value], "value")[0]
+    below, upto = (values < own - _ROUNDING).mean(), (values <= own + _ROUNDING).mean()
+    return float(50 * (below + upto))
 
 
 def holm(p_values: ArrayLike) -> Floats:
@@ -225,6 +231,58 @@ def auc_interval(truth: ArrayLike, scores: ArrayLike, level: float = 0.95) -> In
     where a class has a single member.
     """
     return _auc_interval(*_auc_covariance(truth, scores), 0, level)
+
+
+def auc_bootstrap(truth: ArrayLike, scores: ArrayLike, level: float = 0.95, n: int = 20_000, seed: int = 0) -> Interval:
+    """Area under the ROC curve with the percentile interval of `n` resamples, drawn within each class.
+
+    A resample is two rows of counts over the sorted scores, so that its area is one cumulative sum: ties count half.
+    The bounds are NaN where a class has a single member.
+    """
+    _check_level(level)
+    positive = _flags(truth, "labels")
+    values = _numbers(scores, "scores")
+    if len(values) != len(positive):
+        raise InputError(f"There must be one score a label; got {len(values)} scores and {len(positive)} labels.")
+    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
+    if not (n_positive and n_negative):
+        raise InputError("An AUC needs both classes among the labels.")
+    places = np.unique(values, return_inverse=True)[1]
+    size = int(places.max()) + 1
+
+    def areas(winners: Floats, losers: Floats) -> Floats:
+        """(b,) areas of (b, size) counts at each distinct score."""
+        below = np.cumsum(losers, axis=1) - losers / 2
+        found: Floats = np.einsum("ij,ij->i", winners, below) / (n_positive * n_negative)
+        return found
+
+    def counts(of: Indices, rows: int) -> Floats:
+        drawn = of[rng.integers(len(of), size=(rows, len(of)))] + size * np.arange(rows)[:, None]
+        return np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size).astype(float)
+
+    rng = np.random.default_rng(seed)
+    winners, losers = places[positive], places[~positive]
+    whole = [np.bincount(of, minlength=size).astype(float)[None, :] for of in (winners, losers)]
+    estimate = float(areas(whole[0], whole[1])[0])
+    if min(n_positive, n_negative) == 1:
+        return Interval(estimate, float("nan"), float("nan"), level, len(positive))
+    batch = max(1, _BATCH_VALUES // (4 * len(positive)))
+    parts = [min(batch, n - start) for start in range(0, n, batch)]
+    resampled = np.concatenate([areas(counts(winners, rows), counts(losers, rows)) for rows in parts])
+    low, high = map(float, np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2]))
+    return Interval(estimate, low, high, level, len(positive))
+
+
+def auc_p_value(truth: ArrayLike, scores: ArrayLike) -> float:
+    """Two-sided p-value of an area of 0.5 by DeLong's variance; NaN where that is zero or not known.
+
+    1 for scores that are all equal: they are at chance by construction.
+    """
+    areas, covariance, _ = _auc_covariance(truth, scores)
+    if len(np.unique(np.asarray(scores, dtype=float))) == 1:
+        return 1.0
+    error = float(np.sqrt(max(0.0, covariance[0, 0])))
+    return float(2 * stats.norm.sf(abs(areas[0] - 0.5) / error)) if error > _NO_VARIANCE else float("nan")
 
 
 def compare_aucs(truth: ArrayLike, first: ArrayLike, second: ArrayLike, level: float = 0.95) -> AucComparison:

@@ -64,8 +64,8 @@ def test_the_batch_is_really_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     vlm._model.register_forward_hook(lambda *_: passes.append(1))
     outputs = vlm.evaluate([*trials(), trials()[0]], Decoding(max_new_tokens=5), ("answer",))
     assert len(outputs) == 5 and outputs[0].answer == outputs[4].answer
-    # Two prompts alone and together with one token each for the check, one pass for all, four more tokens.
-    assert len(passes) <= 2 + 1 + 3 + 1 + 4
+    # Two prompts alone, together and one token further each way, one pass for all, the check of sharing, four tokens.
+    assert len(passes) <= (2 + 1 + 3) + 1 + 4 + 4
     assert len(vlm.prefills) == 4
 
 

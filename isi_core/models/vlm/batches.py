@@ -25,7 +25,7 @@ from isi_core.models.vlm.generation import Beginning, Generated, OnToken, go_on,
 from isi_core.models.vlm.prefill import Prefill, decoder_blocks, forward_hooks
 from isi_core.models.vlm.prompt import Prompt
 from isi_core.models.vlm.sampling import Choice
-from isi_core.models.vlm.shared_prefix import agree, can_share
+from isi_core.models.vlm.shared_prefix import agree, can_share, share_all
 
 _log = logging.getLogger(__name__)
 
@@ -157,24 +157,41 @@ def read_prompts(
 def decode_together(
     model: Any,
     prefills: Sequence[Prefill],
+    rows: Sequence[int],
     numbers: Sequence[int],
     choose: Choice,
     *,
     end_tokens: Collection[int],
     max_new_tokens: int,
+    shared: bool,
     on_token: OnToken | None = None,
     recorder: BatchRecorder | None = None,
 ) -> list[Generated]:
-    """One answer to each prompt; a prompt may stand several times. `numbers` are the rows' numbers for `choose`."""
-    prompts = [prefill.prompt for prefill in prefills]
+    """Continue several prompts side by side.
+
+    Parameters
+    ----------
+    rows : the prompt of each row, as its place in `prefills`.
+    numbers : the rows' numbers for `choose`.
+    shared : whether rows of a prompt read its keys and values where they are, as for `decode`; else each gets a copy.
+    recorder : of the prefills' prompts, where each has one row.
+    """
+    prompts = [prefills[row].prompt for row in rows]
     ids, mask = _padded(prompts)
-    positions = [prefill.next_position for prefill in prefills]
+    positions = [prefills[row].next_position for row in rows]
+
+    def cache(going: torch.Tensor) -> DynamicCache:
+        left = [rows[row] for row in going.tolist()]
+        if shared:
+            return share_all([prefill.cache for prefill in prefills], left)
+        return _stacked(prefills, left, ids.shape[1])
+
     beginning = Beginning(
         ids=ids,
         mask=mask,
-        logits=torch.stack([prefill.logits for prefill in prefills]),
+        logits=torch.stack([prefills[row].logits for row in rows]),
         positions=None if positions[0] is None else torch.cat([p for p in positions if p is not None], dim=-2),
-        cache=lambda going: _stacked(prefills, going.tolist(), ids.shape[1]),
+        cache=cache,
     )
     return go_on(model, beginning, numbers, choose, end_tokens, max_new_tokens, on_token, recorder)
 

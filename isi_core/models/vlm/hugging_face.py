@@ -198,6 +198,7 @@ class HuggingFaceVLM:
         if prefills is None:
             return None
         prompts = [prefill.prompt for prefill in prefills]
+        shared = all(self._shared(prefill) for prefill in prefills)
         answers: list[Generated | None] = [None] * len(trials)
         recorder = samples = None
         if "answer" in measures or "attention" in measures:
@@ -210,10 +211,12 @@ class HuggingFaceVLM:
                 *decode_together(
                     self._model,
                     prefills,
+                    range(len(prefills)),
                     [0] * len(prefills),
                     Draw(decoding, ["answer"]) if decoding.strategy == "sample" else Greedy(decoding),
                     end_tokens=self._end_tokens,
                     max_new_tokens=decoding.max_new_tokens,
+                    shared=shared,
                     on_token=answering,
                     recorder=recorder,
                 )
@@ -224,7 +227,7 @@ class HuggingFaceVLM:
                 prefills,
                 decoding,
                 end_tokens=self._end_tokens,
-                shared=[self._shared(prefill) for prefill in prefills],
+                shared=shared,
                 part=part.within(*_SAMPLING),
                 make_room=self.prefills.clear,
             )

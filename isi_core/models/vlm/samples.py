@@ -41,7 +41,7 @@ def draw_samples(
     """
     count = decoding.n_samples
     choose = Draw(decoding, [f"sample {i}" for i in range(count)])
-    batch = min(count, rows_that_fit(prefill, decoding.max_new_tokens, shared))
+    batch = min(count, _rows_that_fit(prefill, decoding.max_new_tokens, shared))
     little = ""
     drawn: list[Generated] = []
     while len(drawn) < count:
@@ -77,18 +77,17 @@ def draw_together(
     decoding: Decoding,
     *,
     end_tokens: Collection[int],
-    shared: Sequence[bool],
+    shared: bool,
     part: Part,
     make_room: Callable[[], None],
 ) -> list[list[Generated]]:
-    """`draw_samples` for several prompts, side by side where copies of them fit."""
+    """`draw_samples` for several prompts, as many of them side by side as fit into memory."""
     count = decoding.n_samples
-    fit = min(rows_that_fit(prefill, decoding.max_new_tokens, False) for prefill in prefills)
-    at_once = fit // count
-    drawn: list[list[Generated]] = []
     choose = Draw(decoding, [f"sample {i}" for i in range(count)])
+    at_once = _prompts_that_fit(prefills, count, decoding.max_new_tokens, shared)
+    drawn: list[list[Generated]] = []
     while len(drawn) < len(prefills):
-        here = prefills[len(drawn) : len(drawn) + max(at_once, 1)]
+        here = prefills[len(drawn) : len(drawn) + at_once]
         stretch = part.within(len(drawn) / len(prefills), (len(drawn) + len(here)) / len(prefills))
         if len(here) == 1:
             drawn.append(
@@ -97,7 +96,7 @@ def draw_together(
                     here[0],
                     decoding,
                     end_tokens=end_tokens,
-                    shared=shared[len(drawn)],
+                    shared=shared,
                     part=stretch,
                     make_room=make_room,
                 )
@@ -105,18 +104,28 @@ def draw_together(
             continue
         rows = decode_together(
             model,
-            [prefill for prefill in here for _ in range(count)],
+            here,
+            [row for row in range(len(here)) for _ in range(count)],
             [*range(count)] * len(here),
             choose,
             end_tokens=end_tokens,
             max_new_tokens=decoding.max_new_tokens,
+            shared=shared,
             on_token=stretch.counter(f"Drawing {count} answers to each of {len(here)}", decoding.max_new_tokens),
         )
         drawn += [rows[i : i + count] for i in range(0, len(rows), count)]
     return drawn
 
 
-def rows_that_fit(prefill: Prefill, max_new_tokens: int, shared: bool) -> int:
+def _prompts_that_fit(prefills: Sequence[Prefill], count: int, max_new_tokens: int, shared: bool) -> int:
+    """How many prompts with `count` answers each keep within `SAMPLE_BYTES`; at least one."""
+    longest = max(prefills, key=lambda prefill: prefill.nbytes)
+    token = longest.nbytes / len(longest.prompt)
+    row = token * max_new_tokens + _LOGIT_BYTES * longest.logits.numel() + (0 if shared else longest.nbytes)
+    return max(1, int(SAMPLE_BYTES / (count * row + longest.nbytes)))
+
+
+def _rows_that_fit(prefill: Prefill, max_new_tokens: int, shared: bool) -> int:
     """How many rows keep within `SAMPLE_BYTES`; at least one."""
     prompt = len(prefill.prompt)
     tokens = max_new_tokens if shared else prompt + max_new_tokens

@@ -9,12 +9,14 @@ Nothing of the prompt is copied, neither once a row nor (as a growing cache does
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch.nn.functional import pad
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
@@ -31,14 +33,30 @@ _active: ContextVar[DynamicCache | None] = ContextVar("cache with a shared prefi
 
 
 class SuffixLayer(DynamicLayer):
-    """A layer's keys and values of the answers' own tokens, after a prompt's (1, key heads, tokens, d)."""
+    """A layer's keys and values of the answers' own tokens, after those of the prompts they answer.
+
+    Attributes
+    ----------
+    prompt_keys, prompt_values : (prompts, key heads, tokens, d), padded on the left.
+    places : (rows,) where each row stands when as many rows are laid out for each prompt as the one with most
+        has, one prompt after the other; None where there is one prompt.
+    width : rows laid out for each prompt.
+    """
 
     is_croppable = False
 
-    def __init__(self, prompt_keys: torch.Tensor, prompt_values: torch.Tensor) -> None:
+    def __init__(
+        self,
+        prompt_keys: torch.Tensor,
+        prompt_values: torch.Tensor,
+        places: torch.Tensor | None = None,
+        width: int = 0,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.prompt_keys = prompt_keys
         self.prompt_values = prompt_values
+        self.places = places
+        self.width = width
 
     def get_seq_length(self) -> int:
         """Tokens of the prompt and of each answer so far."""
@@ -46,6 +64,8 @@ class SuffixLayer(DynamicLayer):
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keep these answers only."""
+        if self.places is not None:
+            self.places = self.places[indices]
         if self.is_initialized:
             super().batch_select_indices(indices)
 
@@ -72,6 +92,32 @@ def share(cache: DynamicCache) -> DynamicCache:
     shared = copy.copy(cache)
     layers: list[Any] = cache.layers
     shared.layers = [SuffixLayer(layer.keys, layer.values) for layer in layers]
+    return shared
+
+
+def share_all(caches: Sequence[DynamicCache], rows: Sequence[int]) -> DynamicCache:
+    """The same for rows that continue several prompts' caches; `rows` names the prompt of each.
+
+    The prompts stand one below the other, padded on the left to the longest: one copy of each, however many rows.
+    """
+    longest = max(cache.get_seq_length() for cache in caches)
+    seen: Counter[int] = Counter()
+    slots = []
+    for row in rows:
+        slots.append((row, seen[row]))
+        seen[row] += 1
+    width = max(seen.values())
+    shared = copy.copy(caches[0])
+    shared.layers = []
+    for number, first in enumerate(caches[0].layers):
+        kept: list[Any] = [cache.layers[number] for cache in caches]
+        device = cast(Any, first).keys.device
+        keys, values = (
+            torch.cat([pad(x, (0, 0, longest - x.shape[-2], 0)) for x in tensors])
+            for tensors in ([layer.keys for layer in kept], [layer.values for layer in kept])
+        )
+        places = torch.tensor([row * width + slot for row, slot in slots], device=device)
+        shared.layers.append(SuffixLayer(keys, values, places, width))
     return shared
 
 
@@ -121,9 +167,9 @@ def attend(
     own_keys, own_values = key.transpose(0, 1), value.transpose(0, 1)  # (key heads, rows, tokens, d)
     grouped = query.view(rows, groups, heads // groups, size).transpose(0, 1)  # (key heads, rows, grouped heads, d)
     grouped = grouped * (size**-0.5 if scaling is None else scaling)  # before the product, which float16 may not hold
-    on_prompt = torch.matmul(grouped.flatten(1, 2), layer.prompt_keys[0].transpose(1, 2))
+    on_prompt = _by_prompt(layer, grouped, layer.prompt_keys.transpose(2, 3))
     on_own = torch.matmul(grouped, own_keys.transpose(2, 3))
-    scores = torch.cat([on_prompt.view(*grouped.shape[:3], -1), on_own], dim=-1).float()
+    scores = torch.cat([on_prompt, on_own], dim=-1).float()
     if attention_mask is not None:
         mask = attention_mask[:, :, -1, : scores.shape[-1]].expand(rows, heads, -1)
         mask = mask.reshape(rows, groups, heads // groups, -1).transpose(0, 1)
@@ -132,10 +178,24 @@ def attend(
 
     prompt_tokens = layer.prompt_keys.shape[-2]
     weights = shares.to(value.dtype)
-    output = torch.matmul(weights[..., :prompt_tokens].flatten(1, 2), layer.prompt_values[0])
-    output = output.view(*grouped.shape[:3], -1) + torch.matmul(weights[..., prompt_tokens:], own_values)
+    output = _by_prompt(layer, weights[..., :prompt_tokens], layer.prompt_values)
+    output = output + torch.matmul(weights[..., prompt_tokens:], own_values)
     output = output.transpose(0, 1).reshape(rows, 1, heads, -1)
     return output, shares.transpose(0, 1).reshape(rows, heads, -1)
+
+
+def _by_prompt(layer: SuffixLayer, rows: torch.Tensor, prompts: torch.Tensor) -> torch.Tensor:
+    """The product of each row with the matrix of the prompt that it answers.
+
+    rows (key heads, rows, grouped heads, n), prompts (prompts, key heads, n, m) -> (key heads, rows, grouped heads, m).
+    """
+    heads, count, grouped, _ = rows.shape
+    if layer.places is None:
+        return torch.matmul(rows.flatten(1, 2), prompts[0]).view(heads, count, grouped, -1)
+    laid = rows.new_zeros(heads, len(prompts) * layer.width, grouped, rows.shape[-1])
+    laid[:, layer.places] = rows
+    product = torch.matmul(laid.view(heads, len(prompts), layer.width * grouped, -1), prompts.transpose(0, 1))
+    return product.view(heads, len(prompts) * layer.width, grouped, -1)[:, layer.places]
 
 
 def agree(copied: torch.Tensor, shared: torch.Tensor, number: torch.dtype) -> bool:
