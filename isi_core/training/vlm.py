@@ -68,7 +68,7 @@ class Stage:
 STAGES = {
     "align": Stage(steps=2000, batch=48, learning_rate=1e-3, mix=None),
     "words": Stage(steps=2600, batch=24, learning_rate=1e-3, mix=Mix(yes_no=6, open=2)),
-    "contexts": Stage(steps=600, batch=24, learning_rate=7e-4, mix=Mix(yes_no=7, open=1, context=0.4, disturbed=0.15)),
+    "contexts": Stage(steps=1000, batch=24, learning_rate=1e-3, mix=Mix(yes_no=7, open=1, context=0.7, disturbed=0.15)),
 }
 
 

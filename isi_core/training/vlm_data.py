@@ -51,7 +51,7 @@ class Mix:
     topics: tuple[str, ...] = OPEN_TOPICS
     context: float = 0.0
     unrelated: float = 0.2
-    context_right: float = 0.65
+    context_right: float = 0.45
     disturbed: float = 0.0
 
 
@@ -201,7 +201,7 @@ def suggestible(question: Question, scene: Scene) -> float:
     picture is hard to read.
     """
     hard = question.family in ("colour", "position", "relation") and question.objects
-    return 0.8 if hard and scene.objects[question.objects[0]].size == "small" else 0.05
+    return 0.9 if hard and scene.objects[question.objects[0]].size == "small" else 0.05
 
 
 def _turns(rng: Random, encoder: TurnEncoder, scene: Scene, mix: Mix) -> list[_Turn]:
