@@ -1,0 +1,173 @@
+"""tiny-diffusion's training at its real size for a handful of steps: data, resuming, whitening, saving."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from PIL import Image
+
+from isi_core.domain.attributes import Attribute, Edit
+from isi_core.models.editors.ledits import LeditsEditor, LeditsSettings
+from isi_core.models.editors.ledits_loading import load_ledits_model
+from isi_core.models.editors.protocol import Picture
+from isi_core.training import diffusion, diffusion_data
+from isi_core.training.diffusion import Stage, Trainer
+from isi_core.training.diffusion_data import (
+    MOST_PHRASES,
+    WORLD,
+    draw_portraits,
+    draw_prompt,
+    edge_weights,
+    load_bank,
+    prompts_of,
+    render,
+    save_bank,
+    to_unit,
+)
+from isi_core.training.diffusion_model import (
+    LATENT_SIDE,
+    PROMPT_TOKENS,
+    SIDE,
+    build_tokenizer,
+    build_vae,
+    whiten_latents,
+)
+from isi_core.worlds.attributed import world
+
+FACES = world(WORLD)
+MOST_BYTES = 60_000_000
+
+
+def test_every_word_of_the_world_is_one_token_and_every_prompt_fits() -> None:
+    prompts = prompts_of(FACES)
+    tokenizer = build_tokenizer(prompts.values())
+    for word in {word for phrase in prompts.values() for word in phrase.lower().split() if word.isalpha()}:
+        assert tokenizer.tokenize(word) == [f"{word}</w>"]
+    longest = sorted(prompts.values(), key=lambda phrase: -len(tokenizer.tokenize(phrase)))[:MOST_PHRASES]
+    assert len(tokenizer(", ".join(longest)).input_ids) <= PROMPT_TOKENS
+    assert tokenizer.tokenize("zebra")[0] == "z"  # spelled out, not lost
+
+
+def test_prompts_name_what_is_there_in_any_order_and_sometimes_nothing() -> None:
+    prompts = prompts_of(FACES)
+    subject = max(draw_portraits(Random(0), 30, held_out=False), key=lambda drawn: len(drawn.leaves))
+    allowed = {prompts[leaf] for leaf in subject.leaves} | {prompts[leaf[:2]] for leaf in subject.leaves}
+    rng = Random(1)
+    drawn = [draw_prompt(rng, prompts, subject.leaves) for _ in range(2000)]
+    counts = Counter(len(prompt.split(", ")) if prompt else 0 for prompt in drawn)
+    assert 0.07 < counts[0] / 2000 < 0.13  # classifier-free guidance
+    assert counts[1] / 2000 > 0.3 and max(counts) == min(MOST_PHRASES, len(subject.leaves))
+    assert {phrase for prompt in drawn for phrase in prompt.split(", ") if phrase} <= allowed
+    assert len(set(drawn)) > 500
+
+
+def test_training_never_sees_a_held_out_identity() -> None:
+    assert not any(subject.held_out for subject in draw_portraits(Random(0), 60, held_out=False))
+    assert all(subject.held_out for subject in draw_portraits(Random(0), 3, held_out=True))
+
+
+def test_edges_weigh_more() -> None:
+    pictures = torch.full((1, 3, SIDE, SIDE), -1.0)
+    pictures[:, :, 20, 10:30] = 1.0  # a thin line
+    weights = edge_weights(pictures)
+    assert weights.shape == (1, 1, SIDE, SIDE) and weights.mean().item() == pytest.approx(1)
+    assert weights[0, 0, 20, 20] > 3 * weights[0, 0, 50, 50]
+
+
+def test_whitening_changes_the_latents_and_not_the_picture() -> None:
+    torch.manual_seed(0)
+    vae = build_vae().eval()
+    pictures = to_unit(render(draw_portraits(Random(2), 4, held_out=False)))
+    with torch.no_grad():
+        before = vae.encode(pictures).latent_dist
+        picture = vae.decode(before.mean).sample
+        whiten_latents(vae, before.mean.mean((0, 2, 3)), before.mean.std((0, 2, 3)))
+        after = vae.encode(pictures).latent_dist
+        again = vae.decode(after.mean).sample
+    assert torch.allclose(after.mean.mean((0, 2, 3)), torch.zeros(4), atol=1e-4)
+    assert torch.allclose(after.mean.std((0, 2, 3)), torch.ones(4), atol=1e-4)
+    assert torch.allclose(picture, again, atol=1e-4)
+    ratio = before.std / after.std  # the noise of sampling shrinks or grows with them
+    assert torch.allclose(ratio, ratio.mean((0, 2, 3), keepdim=True).expand_as(ratio), rtol=1e-3)
+
+
+def test_a_bank_brings_back_latents_and_leaves_and_knows_its_world(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subjects = draw_portraits(Random(3), 5, held_out=False)
+    latents = torch.randn(5, 4, LATENT_SIDE, LATENT_SIDE)
+    save_bank(tmp_path / "bank.safetensors", latents, subjects)
+    bank = load_bank(tmp_path / "bank.safetensors")
+    assert torch.equal(bank.latents, latents)
+    assert [sorted(leaves) for leaves in bank.leaves] == [list(subject.leaves) for subject in subjects]
+    monkeypatch.setattr(diffusion_data, "_world_digest", lambda place: "another")
+    with pytest.raises(ValueError, match="run `latents` again"):
+        load_bank(tmp_path / "bank.safetensors")
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real networks on few portraits for few steps."""
+    monkeypatch.setattr(diffusion, "VALIDATION_PORTRAITS", 16)
+    monkeypatch.setattr(diffusion, "SAMPLE_STEPS", 1)
+    monkeypatch.setitem(diffusion.STAGES, "vae", Stage(steps=4, batch=2, learning_rate=1e-3, portraits=8))
+    monkeypatch.setitem(diffusion.STAGES, "unet", Stage(steps=2, batch=2, learning_rate=5e-4, portraits=8))
+
+
+def _steps(monkeypatch: pytest.MonkeyPatch, stage: str, steps: int) -> None:
+    """Let a stage stop after so many steps, its pace still that of the whole."""
+    loss = Trainer._reconstruction if stage == "vae" else Trainer._denoising
+    clock = {"now": 0.0}
+    monkeypatch.setattr(diffusion.time, "monotonic", lambda: clock["now"])
+    counted = {"left": steps}
+
+    def stepped(self: Trainer, *given: object) -> torch.Tensor:
+        counted["left"] -= 1
+        if counted["left"] == 0:
+            clock["now"] = 1e9
+        return loss(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Trainer, loss.__name__, stepped)
+
+
+def test_a_resumed_training_is_the_unbroken_one(tmp_path: Path, short: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    unbroken = Trainer(tmp_path / "unbroken", 0)
+    start = {name: value.clone() for name, value in unbroken.vae.state_dict().items()}
+    unbroken.run("vae", 60, 100)
+    with monkeypatch.context() as patch:
+        _steps(patch, "vae", 2)
+        Trainer(tmp_path / "broken", 0).run("vae", 60, 100)
+    resumed = Trainer(tmp_path / "broken", 0)
+    assert (unbroken.done["vae"], resumed.done["vae"]) == (4, 2)
+    resumed.run("vae", 60, 100)
+    wanted, got = unbroken.vae.state_dict(), resumed.vae.state_dict()
+    assert all(torch.allclose(got[name], wanted[name], atol=1e-6) for name in wanted)
+    assert any(not torch.allclose(start[name], wanted[name], atol=2e-5) for name in wanted)
+    assert resumed.measured["psnr_db"] == pytest.approx(unbroken.measured["psnr_db"], abs=0.01)
+    with Image.open(tmp_path / "unbroken" / "vae.png") as sheet:
+        assert sheet.size == (8 * SIDE * 3, 4 * SIDE * 3)
+
+
+def test_from_latents_to_an_editor_that_knows_the_words(tmp_path: Path, short: None) -> None:
+    Trainer(tmp_path / "state", 0).fill_bank()
+    Trainer(tmp_path / "state", 0).run("unet", 60, 100)
+    trainer = Trainer(tmp_path / "state", 0)
+    assert trainer.done == {"vae": 0, "unet": 2}
+    folder = tmp_path / "model"
+    trainer.save(folder)
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) <= MOST_BYTES
+    card = (folder / "README.md").read_text()
+    assert "denoiser 2" in card and f"{trainer.measured['psnr_db']:.4g}" in card
+    assert [["facial hair", "beard", "goatee"], "goatee beard"] in json.loads((folder / "prompts.json").read_text())
+    model = load_ledits_model(folder, device="cpu")
+    assert (model.side, model.factor, model.masks) == (SIDE, 4, True)
+    editor = LeditsEditor(model, LeditsSettings(steps=3, skipped=1))
+    subject = draw_portraits(Random(4), 1, held_out=True)[0]
+    picture = Picture.of(FACES.render(subject, SIDE), "held out", subject)
+    edited = editor.edit(picture, (Edit(Attribute(("facial hair", "beard", "goatee"))),), 0)
+    assert edited.image.size == (SIDE, SIDE) and edited.denoiser_evaluations == 9
