@@ -243,6 +243,17 @@ def find_entailment(name: str) -> CatalogueRow:
     return _find(name, "entailment")
 
 
+def find_typed(typed: str) -> Path | str | None:
+    """The folder or hub id that a user typed, where the operator allows it and there is one; for models without rows
+    here (encoders), which are loaded by their own code."""
+    allowed = _allowed("entailment")
+    folder = _folder(typed) if "folder" in allowed else None
+    if folder is not None:
+        return folder
+    is_id = _HUB_ID.fullmatch(typed) and ".." not in typed and "--" not in typed
+    return typed if "hub" in allowed and is_id else None
+
+
 def _find(name: str, kind: Kind) -> CatalogueRow:
     typed = name.strip()
     for row in ROWS:

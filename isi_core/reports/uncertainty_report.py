@@ -74,7 +74,7 @@ def build_uncertainty_report(
     ]
     table = Table(pairs, colWidths=[110, WIDTH - 110], style=RULED[3:], hAlign="LEFT")
     story.append(KeepTogether([paragraph("Settings", SUBHEADING), table]))
-    return _typeset(story, f"Semantic uncertainty: {one_line(label, 80)}")
+    return typeset(story, f"Semantic uncertainty: {one_line(label, 80)}")
 
 
 def _measures(rows: Sequence[MeasureRow]) -> Table:
@@ -128,7 +128,8 @@ def _chart(figure: Figure) -> list[Flowable]:
     ]
 
 
-def _typeset(story: list[Flowable], title: str) -> bytes:
+def typeset(story: list[Flowable], title: str) -> bytes:
+    """The story on A4 pages whose foot has the title and the page number."""
     # Binary streams: the file comes out a fifth smaller and in half the time.
     rl_config.useA85 = 0
     buffer = io.BytesIO()

@@ -1,0 +1,163 @@
+"""Opening what `rank` works on: pictures, corpus, classifier, editor, bank and reader, from the command's options."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+from isi_core.commands.parts import tell
+from isi_core.domain.errors import InputError
+
+if TYPE_CHECKING:
+    from isi_core.domain.attributes import Corpus
+    from isi_core.models.classifiers.protocol import AttributeReader, Classifier
+    from isi_core.models.editors.protocol import ImageEditor, Picture
+    from isi_core.studies.counterfactuals.bank import EditBank
+
+EDITORS = ("render", "ledits")
+EMBEDDED = Path(__file__).resolve().parents[2] / "assets" / "models"
+MOST_PICTURES = 2_000
+_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"))
+
+
+def world_of(arguments: argparse.Namespace) -> str:
+    """The embedded world of the domain; "" where it is none."""
+    from isi_core.worlds.attributed import WORLDS
+
+    return arguments.domain if arguments.domain in WORLDS else ""
+
+
+def open_corpus_named(name: str) -> Corpus:
+    """A corpus by name or file; what had to be mended is told."""
+    from isi_core.studies.counterfactuals.corpora import corpus_names, find_corpus, open_corpus
+
+    if name in corpus_names() or not Path(name).is_file():
+        return find_corpus(name)
+    reading = open_corpus(Path(name))
+    for note in reading.notes:
+        tell(note)
+    return reading.corpus
+
+
+def open_pictures(arguments: argparse.Namespace) -> list[Picture]:
+    """The pictures of a folder, or portraits and birds that no training has seen, drawn by the seed."""
+    from isi_core.models.editors.protocol import Picture
+
+    if not 1 <= arguments.images <= MOST_PICTURES:
+        raise InputError(f"The number of pictures lies between 1 and {MOST_PICTURES:,}; got {arguments.images}.")
+    if arguments.pictures is not None:
+        return _from_folder(arguments.pictures, arguments.images)
+    name = world_of(arguments)
+    if not name:
+        raise InputError(f"{arguments.domain[:60]} is no built-in world: give a folder of pictures with --pictures.")
+    from isi_core.worlds.attributed import world
+
+    place, rng = world(name), Random(arguments.seed)
+    found: dict[str, Picture] = {}
+    while len(found) < arguments.images:
+        subject = place.draw_subject(rng)
+        if subject.held_out:
+            picture = Picture.of(place.render(subject), f"{name} {len(found) + 1}", subject)
+            found.setdefault(picture.digest, picture)
+    return list(found.values())
+
+
+def _from_folder(folder: Path, count: int) -> list[Picture]:
+    from isi_core.datasets.pictures import open_picture
+    from isi_core.models.editors.protocol import Picture
+
+    try:
+        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read ({error.strerror}): check the path.") from None
+    if not files:
+        raise InputError(f"There is no picture in {folder}: put PNG, JPEG, WebP, BMP or GIF files there.")
+    found: dict[str, Picture] = {}
+    for path in files:
+        if len(found) == count:
+            break
+        picture = Picture.of(open_picture(path), path.name)
+        if picture.digest in found:
+            tell(f"{path.name} is the same picture as {found[picture.digest].name}: it is left out.")
+        found.setdefault(picture.digest, picture)
+    return list(found.values())
+
+
+def open_classifier(arguments: argparse.Namespace) -> Classifier:
+    """A rule, an embedded classifier, CLIP by a preset, a Python function, or any checkpoint."""
+    if arguments.rule is not None:
+        from isi_core.models.classifiers.rule import RuleClassifier
+        from isi_core.worlds.rules import read_rule
+
+        return RuleClassifier(read_rule(arguments.rule))
+    name: str = arguments.classifier
+    kind, _, rest = name.partition(":")
+    if kind == "clip" and rest:
+        from isi_core.models.classifiers.presets import DEFAULT_CLIP, PRESETS
+
+        preset, _, model = rest.partition("@")
+        if preset not in PRESETS:
+            raise InputError(f"There is no label preset {preset[:60]!r}: choose from {', '.join(PRESETS)}.")
+        from isi_core.models.classifiers.clip import ClipClassifier
+
+        return ClipClassifier.load(model or DEFAULT_CLIP, model or DEFAULT_CLIP, PRESETS[preset].classes)
+    if kind == "python" and rest:
+        from isi_core.models.classifiers.python_callable import CallableClassifier
+
+        return CallableClassifier.load(rest)
+    from isi_core.models.classifiers.hugging_face import HuggingFaceClassifier
+
+    return HuggingFaceClassifier.load(_embedded(name) or name, name)
+
+
+def _embedded(name: str) -> Path | None:
+    """The folder of an embedded classifier: `age` and `tiny-age` are the same."""
+    if "/" in name or "\\" in name or name.startswith("."):
+        return None
+    folder = EMBEDDED / (name if name.startswith("tiny-") else f"tiny-{name}")
+    return folder if (folder / "config.json").is_file() else None
+
+
+def open_editor(arguments: argparse.Namespace) -> ImageEditor:
+    """The editor; `render` for the embedded worlds, `ledits` with the embedded pipeline or any other."""
+    if arguments.editor == "render":
+        from isi_core.models.editors.render import RenderEditor
+
+        if not world_of(arguments):
+            raise InputError("The render editor draws the built-in worlds only: choose --editor ledits.")
+        return RenderEditor(arguments.domain)
+    from isi_core.models.editors.ledits import TINY_SETTINGS, load_ledits_editor, paper_settings
+    from isi_core.studies.counterfactuals.bank import default_bank
+
+    own = EMBEDDED / "tiny-diffusion"
+    folder = (arguments.bank or default_bank()) / "inversions"
+    if not arguments.editor_model and world_of(arguments):
+        if not own.is_dir():
+            raise InputError("There is no embedded diffusion pipeline yet: name one with --editor-model.")
+        return load_ledits_editor(own, "tiny-diffusion", TINY_SETTINGS, folder=folder)
+    model = arguments.editor_model or "stabilityai/stable-diffusion-xl-base-1.0"
+    return load_ledits_editor(model, model, paper_settings(arguments.domain), folder=folder)
+
+
+def open_bank(arguments: argparse.Namespace) -> EditBank | None:
+    """The edit bank; none for `render`, which draws quicker than a disk reads, unless one is named."""
+    from isi_core.studies.counterfactuals.bank import EditBank, default_bank
+
+    if arguments.editor == "render" and arguments.bank is None:
+        return None
+    return EditBank(arguments.bank or default_bank())
+
+
+def open_reader(arguments: argparse.Namespace) -> AttributeReader | None:
+    """What checks edits: the named reader, else the embedded one for its world; `render` needs none."""
+    if arguments.editor == "render":
+        return None
+    source = arguments.reader or ("attributes" if world_of(arguments) == "faces" else "")
+    if not source or (not arguments.reader and _embedded(source) is None):
+        return None
+    from isi_core.models.classifiers.attribute_reader import LabelReader
+    from isi_core.models.classifiers.hugging_face import HuggingFaceClassifier
+
+    return LabelReader(HuggingFaceClassifier.load(_embedded(source) or source, source))

@@ -1,0 +1,66 @@
+"""Attribute readers: which attributes a picture shows, from a multi-label classifier or from CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.special import expit
+
+from isi_core.domain.attributes import Attribute
+from isi_core.domain.errors import InputError
+from isi_core.models.classifiers.clip import ClipClassifier
+from isi_core.models.classifiers.protocol import ImageClassifier
+
+
+class LabelReader:
+    """A multi-label classifier whose labels are paths, "facial hair/beard/goatee" (the embedded `tiny-attributes`).
+
+    Raises
+    ------
+    InputError : its classes exclude each other, or a label is no path.
+    """
+
+    def __init__(self, classifier: ImageClassifier) -> None:
+        if classifier.exclusive:
+            raise InputError("An attribute reader says yes or no to each attribute: choose a multi-label classifier.")
+        self._classifier = classifier
+        self.attributes = tuple(Attribute(tuple(label.split("/"))) for label in classifier.labels)
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """The classifier's record."""
+        return self._classifier.record
+
+    def read(self, images: Sequence[Image.Image]) -> Mapping[Attribute, NDArray[np.float64]]:
+        """For each attribute the (n,) probabilities that the pictures show it."""
+        shares = expit(self._classifier.logits(images))
+        return {attribute: shares[:, i] for i, attribute in enumerate(self.attributes)}
+
+
+class ClipReader:
+    """CLIP asked for each attribute apart: "a photo of a face with a goatee beard" against "a photo of a face".
+
+    CLIP hardly understands negation, so that the other text is the domain alone. Rough: fit for telling edits that did
+    nothing from ones that did.
+    """
+
+    def __init__(self, clip: ClipClassifier, domain: str, attributes: Sequence[Attribute]) -> None:
+        if not attributes:
+            raise InputError("There is no attribute to read: choose a corpus with attributes.")
+        self.attributes = tuple(attributes)
+        plain = f"a photo of a {domain}"
+        self._clip = clip.with_classes({"": (plain,), **{a.text: (f"{plain} with {a.phrase}",) for a in attributes}})
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """The model and its texts."""
+        return self._clip.record
+
+    def read(self, images: Sequence[Image.Image]) -> Mapping[Attribute, NDArray[np.float64]]:
+        """For each attribute the (n,) probabilities against the domain alone."""
+        logits = self._clip.logits(images)
+        return {a: expit(logits[:, i + 1] - logits[:, 0]) for i, a in enumerate(self.attributes)}

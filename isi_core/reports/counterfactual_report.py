@@ -1,0 +1,234 @@
+"""A ranking as an A4 PDF: Table A, the picture figure, charts, joint attributes, settings."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reportlab import rl_config
+from reportlab.lib.pagesizes import A4
+from reportlab.pdfgen.canvas import Canvas
+from reportlab.platypus import BaseDocTemplate, Flowable, Frame, Image, KeepTogether, PageTemplate, Spacer, Table
+
+from isi_core import __version__
+from isi_core.domain.errors import InputError
+from isi_core.reports.charts import Figure, figure_png, figure_size
+from isi_core.reports.counterfactual_figures import unit_of
+from isi_core.reports.counterfactual_plate import Plate, PlateFlowable
+from isi_core.reports.counterfactual_tables import Agreement, RankedList, beside_rows, top_rows
+from isi_core.reports.typeset import (
+    CELL,
+    CELL_BOLD,
+    FADED,
+    NOTE,
+    NUMBER,
+    NUMBER_BOLD,
+    REGULAR,
+    RULED,
+    SMALL,
+    SMALL_BOLD,
+    SUBHEADING,
+    TITLE,
+    WIDTH,
+    fit,
+    labelled,
+    paragraph,
+    register_fonts,
+)
+from isi_core.reports.wording import duration, number, one_line
+from isi_core.studies.counterfactuals.results import Result
+
+_MARGIN = (A4[0] - WIDTH) / 2
+_HEIGHT = A4[1] - 86
+_SCALE = 3.0
+_POINTS = 0.72
+_TALLEST = 600.0
+
+
+def build_counterfactual_report(
+    result: Result,
+    plates: Sequence[Plate],
+    figures: Sequence[Figure],
+    notes: Sequence[tuple[str, str]] = (),
+    beside: tuple[RankedList, RankedList, Agreement] | None = None,
+) -> bytes:
+    """The PDF of a ranking.
+
+    Parameters
+    ----------
+    plates : picture figures; a long one in parts, which fill the pages better, its reading with the last.
+    notes : pairs of a name and words: what else was found.
+    beside : another ranked list and how far the two agree, for Table 1.
+    """
+    register_fonts()
+    settings = result.settings
+    story: list[Flowable] = [
+        paragraph("Counterfactual ranking", TITLE),
+        *labelled(
+            "Question", f"Which attributes move the classifier's score for “{one_line(result.class_label, 80)}”?"
+        ),
+        *labelled("Classifier", _record_words(settings.get("classifier"))),
+        *labelled("Editor", _record_words(settings.get("editor"))),
+        *labelled("Result", _summary(result)),
+        *[part for name, words in notes for part in labelled(name, one_line(words, 900))],
+    ]
+    rows = top_rows(result)
+    if rows:
+        story += [
+            paragraph(f"Strongest attributes ({unit_of(result)})", SUBHEADING),
+            _table(rows, (36, 0, 56, 76, 96, 58)),
+        ]
+    if result.apart:
+        names = "; ".join(found.attribute.text for found in result.apart[:12])
+        more = f"; and {len(result.apart) - 12} more" if len(result.apart) > 12 else ""
+        story.append(
+            paragraph(f"Not ranked, since most of their edits were flagged: {one_line(names, 600)}{more}.", NOTE)
+        )
+    for plate in plates:
+        story += [Spacer(1, 8), *_plate(plate)]
+    for figure in figures:
+        story += [Spacer(1, 8), KeepTogether(_chart(figure))]
+    if beside is not None:
+        story += [Spacer(1, 6), KeepTogether(_beside(*beside))]
+    pairs = [
+        [paragraph(name, SMALL_BOLD), paragraph(one_line(words, 600), SMALL)] for name, words in settings_rows(settings)
+    ]
+    if pairs:
+        table = Table(pairs, colWidths=[110, WIDTH - 110], style=RULED[3:], hAlign="LEFT")
+        story.append(KeepTogether([paragraph("Settings", SUBHEADING), table]))
+    return _typeset(story, f"Counterfactual ranking: {one_line(result.class_label, 60)}")
+
+
+def _record_words(record: Any) -> str:
+    if isinstance(record, Mapping):
+        return one_line(", ".join(f"{k} {v}" for k, v in record.items() if isinstance(v, (str, int, float))), 300)
+    return one_line(str(record), 300) if record else "not recorded"
+
+
+def _summary(result: Result) -> str:
+    cost = result.cost
+    parts = [
+        f"{len(result.ranking)} attributes ranked on {len(result.pictures)} pictures",
+        f"{cost.edits:,} edits, {cost.edits_made:,} of them made now",
+        *([f"{cost.denoiser_evaluations:,} denoiser evaluations"] if cost.denoiser_evaluations else []),
+        duration(cost.seconds),
+    ]
+    stopped = "; cancelled before its end, what had been finished is shown" if result.stopped else ""
+    return f"{', '.join(parts)}{stopped}."
+
+
+def settings_rows(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Every setting as a pair of words; records of models in one line each."""
+    rows = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            words = ", ".join(f"{k}: {v}" for k, v in value.items())
+        elif isinstance(value, (list, tuple)):
+            words = ", ".join(map(str, value))
+        else:
+            words = "not set" if value is None or value == "" else str(value)
+        rows.append((key.replace("_", " "), words))
+    return rows
+
+
+def _table(rows: Sequence[Mapping[str, str]], widths: Sequence[float]) -> Table:
+    """A table of words and numbers; a width of 0 takes what is left."""
+    columns = list(rows[0])
+    left = WIDTH - sum(widths)
+    numeric = {"influence", "signed mean"}
+    head = [paragraph(c, NUMBER_BOLD if c in numeric else CELL_BOLD) for c in columns]
+    body = [[paragraph(row[c], NUMBER if c in numeric else CELL) for c in columns] for row in rows]
+    return Table([head, *body], colWidths=[w or left for w in widths], style=RULED, repeatRows=1, hAlign="LEFT")
+
+
+def _plate(plate: Plate) -> list[Flowable]:
+    """A plate and its reading on one page."""
+    points = min(WIDTH / plate.width, (_HEIGHT - 60) / plate.height)
+    reading = [Spacer(1, 4), paragraph(plate.reading, NOTE)] if plate.reading else []
+    return [KeepTogether([PlateFlowable(plate, plate.width * points), *reading])]
+
+
+def _chart(figure: Figure) -> list[Flowable]:
+    png = figure_png(figure, _SCALE)
+    across, down = figure_size(png, _SCALE)
+    points = min(_POINTS, WIDTH / across, _TALLEST / down)
+    return [
+        Image(io.BytesIO(png), across * points, down * points, hAlign="LEFT"),
+        Spacer(1, 3),
+        paragraph(figure.reading, NOTE),
+    ]
+
+
+def _beside(first: RankedList, second: RankedList, found: Agreement) -> list[Flowable]:
+    rows = beside_rows(first, second)
+    if not rows:
+        raise InputError("Neither list holds an attribute: rank first, or give another list.")
+    half = (WIDTH - 36) / 2
+    return [
+        paragraph("Side by side", SUBHEADING),
+        _table(rows, (36, half, half)),
+        Spacer(1, 3),
+        paragraph(agreement_words(found), NOTE),
+    ]
+
+
+def agreement_words(found: Agreement) -> str:
+    """How far two lists agree, as a sentence."""
+    if not found.shared:
+        return "The two lists have no attribute in common, so there is no rank correlation."
+    return (
+        f"{found.top} of the first {found.of} stand in both lists; over the {found.shared} attributes that both have, "
+        f"Spearman's rank correlation is {number(found.spearman)} (1: the same order, 0: none)."
+    )
+
+
+def _typeset(story: list[Flowable], title: str) -> bytes:
+    # Binary streams: the file comes out a fifth smaller and in half the time.
+    rl_config.useA85 = 0
+    buffer = io.BytesIO()
+    frame = Frame(_MARGIN, 46, WIDTH, _HEIGHT, leftPadding=0, rightPadding=0, topPadding=0, bottomPadding=0)
+    document = BaseDocTemplate(
+        buffer, pagesize=A4, title=title, author=f"ISI Studio {__version__}", creator=f"ISI Studio {__version__}"
+    )
+
+    def foot(canvas: Canvas, _: object) -> None:
+        canvas.setFont(REGULAR, 7)
+        canvas.setFillColor(FADED)
+        canvas.drawString(_MARGIN, 25, fit(f"ISI Studio {__version__} · {title}", WIDTH - 60, REGULAR, 7))
+        canvas.drawRightString(A4[0] - _MARGIN, 25, f"page {canvas.getPageNumber()}")
+
+    document.addPageTemplates(PageTemplate("page", [frame], onPage=foot))
+    document.build(story)
+    return buffer.getvalue()
+
+
+def export_files(
+    result: Result, plates: Sequence[Plate], figures: Sequence[Figure], report: bytes
+) -> list[tuple[str, bytes]]:
+    """(name, content) of every file of an export: JSON, tables, figures as PNG and SVG with their readings, the PDF."""
+    import json
+
+    from isi_core.reports.charts import figure_svg
+    from isi_core.reports.counterfactual_plate import plate_png, plate_svg
+    from isi_core.reports.counterfactual_tables import deltas_csv, joint_csv, ranking_csv, table
+
+    files = [
+        ("ranking.json", (json.dumps(result.to_json(), indent=1, ensure_ascii=True, default=str) + "\n").encode()),
+        ("ranking.csv", ranking_csv(result)),
+        ("edits.csv", deltas_csv(result)),
+        ("joint.csv", joint_csv(result)),
+        ("table_a.csv", table(top_rows(result))),
+        ("report.pdf", report),
+    ]
+    readings = []
+    for plate in plates:
+        files += [(f"figures/{plate.name}.png", plate_png(plate)), (f"figures/{plate.name}.svg", plate_svg(plate))]
+        readings.append(f"{plate.name}: {plate.reading}")
+    for figure in figures:
+        files += [
+            (f"figures/{figure.name}.png", figure_png(figure)),
+            (f"figures/{figure.name}.svg", figure_svg(figure)),
+        ]
+        readings.append(f"{figure.name}: {figure.reading}")
+    return [*files, ("figures/readings.txt", ("\n".join(readings) + "\n").encode())]

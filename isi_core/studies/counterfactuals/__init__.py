@@ -1,0 +1,1 @@
+"""Which attributes a classifier listens to: edits, scores, search (DiffEx, CVPR 2025)."""

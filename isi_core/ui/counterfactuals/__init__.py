@@ -1,0 +1,1 @@
+"""The page Counterfactual Ranking, part by part."""

@@ -1,0 +1,262 @@
+"""What can be chosen on the page: domains, classifiers and their classes, editors; and how each of them is loaded."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from isi_core.domain.errors import InputError
+from isi_core.models.classifiers.presets import DEFAULT_CLIP, PRESETS
+from isi_core.models.classifiers.protocol import AttributeReader, Classifier
+from isi_core.models.classifiers.rule import RuleClassifier
+from isi_core.models.editors.protocol import ImageEditor
+from isi_core.models.editors.render import RenderEditor
+from isi_core.studies.counterfactuals.bank import default_bank
+from isi_core.studies.counterfactuals.corpora import corpus_names
+from isi_core.ui.counterfactuals.desk import Desk
+from isi_core.ui.frame import ASSETS
+from isi_core.worlds.attributed import WORLDS
+from isi_core.worlds.rules import shipped_rule, shipped_rules
+
+MODELS = ASSETS / "models"
+DEFAULT_DIFFUSION = "stabilityai/stable-diffusion-xl-base-1.0"
+_DOMAIN_WORDS = {"faces": "faces (built-in world)", "birds": "birds (built-in world)"}
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class ClassifierChoice:
+    """A classifier that can be chosen.
+
+    Attributes
+    ----------
+    labels : its classes; empty where they are known only once it is loaded.
+    rule : name of the shipped rule that its training labels followed, or that it is; "" for others.
+    note : what a person should know of it, in a sentence.
+    """
+
+    key: str
+    title: str
+    labels: tuple[str, ...]
+    rule: str = ""
+    note: str = ""
+
+    @property
+    def exact(self) -> bool:
+        """It is a rule, computed from a world's subjects."""
+        return self.key.startswith("rule:")
+
+
+def domains() -> tuple[str, ...]:
+    """Built-in worlds first, then the corpora that come with the studio."""
+    return corpus_names()
+
+
+def domain_words(domain: str) -> str:
+    """A domain in the list."""
+    return _DOMAIN_WORDS.get(domain, domain)
+
+
+def classifiers(desk: Desk) -> dict[str, ClassifierChoice]:
+    """The classifiers that fit the desk's domain, by key, the default first."""
+    found: list[ClassifierChoice] = []
+    rules = [shipped_rule(name) for name in shipped_rules()]
+    for rule in rules:
+        task = rule.name.removeprefix(f"{rule.world}-")
+        if rule.world == desk.domain and (MODELS / f"tiny-{task}" / "config.json").is_file():
+            note = (
+                f"A small network of this studio, trained on pictures whose labels follow a known rule: it can be held "
+                f"against it. It knows only its built-in world, {rule.world}."
+            )
+            found.append(ClassifierChoice(f"tiny-{task}", f"tiny-{task}", rule.classes, rule.name, note))
+    for rule in rules:
+        if rule.world == desk.domain and desk.source == "Built-in":
+            title = f"{rule.name.removeprefix(f'{rule.world}-')}, the rule itself"
+            note = "No network: the known rule itself, computed from what each built-in picture shows. Exact and quick."
+            found.append(ClassifierChoice(f"rule:{rule.name}", title, rule.classes, rule.name, note))
+    corpus = {"faces": "face", "birds": "bird"}.get(desk.domain, desk.domain)
+    for name, preset in PRESETS.items():
+        if preset.corpus == corpus:
+            note = "CLIP compares each picture with the label's texts; its weights come from a folder or the hub."
+            found.append(ClassifierChoice(f"clip:{name}", f"CLIP: {name}", tuple(preset.classes), "", note))
+    own = own_labels(desk.own_model)
+    note = "Any image classifier of Hugging Face's: a folder on this server, or a hub id (safetensors only)."
+    found.append(ClassifierChoice("own", "another: folder or hub id", own, "", note))
+    return {choice.key: choice for choice in found}
+
+
+def chosen_classifier(desk: Desk) -> ClassifierChoice:
+    """The desk's classifier; the default where the domain does not have it."""
+    found = classifiers(desk)
+    if desk.classifier not in found:
+        desk.classifier = next(iter(found))
+    choice = found[desk.classifier]
+    if choice.labels and desk.class_label not in choice.labels:
+        desk.class_label = choice.labels[-1] if len(choice.labels) == 2 else choice.labels[0]
+    return choice
+
+
+def own_labels(source: str) -> tuple[str, ...]:
+    """The classes that a local checkpoint's config names; empty for a hub id, or where it cannot be read."""
+    path = Path(source) / "config.json"
+    try:
+        if not source.strip() or not path.is_file() or path.stat().st_size > 5_000_000:
+            return ()
+        names = json.loads(path.read_text(encoding="utf-8")).get("id2label", {})
+        ordered = [str(names[key]) for key in sorted(names, key=int)]
+    except (OSError, ValueError, AttributeError, TypeError, KeyError, RecursionError):
+        return ()
+    return tuple(ordered) if len(ordered) > 1 else ()
+
+
+def load_classifier(desk: Desk, choice: ClassifierChoice) -> Callable[[], Classifier]:
+    """How the chosen classifier is loaded, to be called by the job.
+
+    Raises
+    ------
+    InputError : a model has to be named first.
+    """
+    if choice.exact:
+        rule = shipped_rule(choice.rule)
+        return lambda: RuleClassifier(rule)
+    if choice.key.startswith("clip:"):
+        model = desk.clip_model.strip() or DEFAULT_CLIP
+        return lambda: _clip(model, choice.key.removeprefix("clip:"))
+    if choice.key == "own":
+        source = desk.own_model.strip()
+        if not source:
+            raise InputError("No classifier is named yet: type a folder or a hub id, or choose another one.")
+        return lambda: _hugging_face(source, source)
+    folder = str(MODELS / choice.key)
+    return lambda: _hugging_face(folder, choice.key)
+
+
+# A network stays loaded for the next ranking; pages of several sessions and their jobs share it.
+@st.cache_resource(show_spinner=False, max_entries=2)
+def _hugging_face(source: str, name: str) -> Any:
+    from isi_core.models.classifiers.hugging_face import HuggingFaceClassifier
+
+    place: Path | str = Path(source) if Path(source).is_dir() else source
+    return HuggingFaceClassifier.load(place, name if place == source else Path(source).name)
+
+
+@st.cache_resource(show_spinner=False, max_entries=2)
+def _clip(source: str, preset: str) -> Any:
+    from isi_core.models.classifiers.clip import ClipClassifier
+
+    place: Path | str = Path(source) if Path(source).is_dir() else source
+    return ClipClassifier.load(place, Path(source).name if place != source else source, PRESETS[preset].classes)
+
+
+def loaded_again(desk: Desk, record: Mapping[str, Any]) -> Callable[[], Any] | None:
+    """How the network of a kept ranking's record is loaded; None where it is not known here."""
+    name = str(record.get("name", ""))
+    if name in {choice.key for choice in classifiers(desk).values()} and (MODELS / name / "config.json").is_file():
+        return lambda: _hugging_face(str(MODELS / name), name)
+    own = desk.own_model.strip()
+    if own and Path(own).name == Path(name).name:
+        return lambda: _hugging_face(own, own)
+    return None
+
+
+def editors(desk: Desk) -> dict[str, str]:
+    """The editors that fit, by name, with a sentence each; the default first."""
+    found = {}
+    if desk.domain in WORLDS and desk.source == "Built-in":
+        found["render"] = "Draws the built-in subject again with the attribute switched: exact, everything else stays."
+    found["ledits"] = (
+        "LEDITS++ with a Stable Diffusion (XL) pipeline, as in the DiffEx paper: edits any picture, best on a GPU."
+    )
+    return found
+
+
+def chosen_editor(desk: Desk) -> str:
+    """The desk's editor; the default where it does not fit."""
+    found = editors(desk)
+    if desk.editor not in found:
+        desk.editor = next(iter(found))
+    return desk.editor
+
+
+def diffusion_default(desk: Desk) -> str:
+    """The pipeline that LEDITS++ takes where none is named: the embedded one for faces, else the paper's."""
+    embedded = (MODELS / "tiny-diffusion" / "model_index.json").is_file()
+    return "tiny-diffusion" if embedded and desk.domain == "faces" else DEFAULT_DIFFUSION
+
+
+def load_editor(desk: Desk) -> Callable[[], ImageEditor]:
+    """How the chosen editor is loaded, to be called by the job.
+
+    Raises
+    ------
+    InputError : its settings make no sense.
+    """
+    if chosen_editor(desk) == "render":
+        name = desk.domain
+        return lambda: RenderEditor(name)
+    from isi_core.models.editors.ledits import LeditsSettings
+
+    source = desk.editor_model.strip() or diffusion_default(desk)
+    settings = LeditsSettings(
+        steps=int(desk.inversion_steps),
+        skipped=int(desk.skipped),
+        guidance=float(desk.edit_guidance),
+        threshold=float(desk.edit_threshold),
+        seed=int(desk.seed),
+    )
+    return lambda: _with_settings(_ledits(source, str(default_bank() / "inversions")), settings)
+
+
+def load_reader(desk: Desk) -> Callable[[], AttributeReader | None]:
+    """How the reader that checks edits is loaded: the embedded one for faces; the exact editor needs none."""
+    folder = MODELS / "tiny-attributes"
+    if desk.editor == "render" or desk.domain != "faces" or not (folder / "config.json").is_file():
+        return lambda: None
+    return lambda: _reader(str(folder))
+
+
+@st.cache_resource(show_spinner=False)
+def _reader(folder: str) -> Any:
+    from isi_core.models.classifiers.attribute_reader import LabelReader
+
+    return LabelReader(_hugging_face(folder, "tiny-attributes"))
+
+
+def adopt_editor_settings(desk: Desk) -> None:
+    """Take the settings that fit the pipeline and the domain: the paper's, or the embedded model's."""
+    from isi_core.models.editors.ledits import TINY_SETTINGS, paper_settings
+
+    tiny = not desk.editor_model.strip() and diffusion_default(desk) == "tiny-diffusion"
+    found = TINY_SETTINGS if tiny else paper_settings({"faces": "face", "birds": "bird"}.get(desk.domain, desk.domain))
+    desk.inversion_steps, desk.skipped = found.steps, found.skipped
+    desk.edit_guidance, desk.edit_threshold = found.guidance, found.threshold
+
+
+_loading = threading.Lock()
+
+
+@st.cache_resource(show_spinner=False, max_entries=1)
+def _ledits(source: str, folder: str) -> Any:
+    from isi_core.models.editors.ledits import load_ledits_editor
+
+    named = MODELS / source
+    place: Path | str = named if "/" not in source and named.is_dir() else source
+    if isinstance(place, str) and Path(place).is_dir():
+        place = Path(place)
+    return load_ledits_editor(place, Path(source).name, folder=Path(folder))
+
+
+def _with_settings(editor: Any, settings: Any) -> Any:
+    """The pipeline is loaded once; an editor of other settings shares it."""
+    if editor.settings == settings:
+        return editor
+    from isi_core.models.editors.ledits import LeditsEditor
+
+    with _loading:
+        return LeditsEditor(editor.model, settings, editor.inversions)

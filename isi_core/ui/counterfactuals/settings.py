@@ -1,0 +1,201 @@
+"""How it is searched: editor, presets, every setting behind them, and what it will take."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import streamlit as st
+
+from isi_core.domain.attributes import Corpus
+from isi_core.domain.errors import StudioError
+from isi_core.models.editors.protocol import Picture
+from isi_core.reports.wording import duration
+from isi_core.studies.counterfactuals.edit_checks import CheckSettings
+from isi_core.studies.counterfactuals.run import SEARCHES, Settings, estimate
+from isi_core.studies.counterfactuals.scores import DIRECTIONS, SCALES
+from isi_core.ui.counterfactuals import choices, work
+from isi_core.ui.counterfactuals.corpus import drawable
+from isi_core.ui.counterfactuals.desk import Desk, bound
+from isi_core.ui.wording import as_written
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick look": {"search": "exhaustive", "joint": 1, "count": 8},
+    "paper": {"search": "beam", "beam": 3, "threshold": 0.0, "joint": 2, "count": 24},
+    "exhaustive": {"search": "exhaustive", "joint": 2, "count": 24},
+}
+_SLOW_QUICK: dict[str, Any] = {"search": "beam", "beam": 2, "threshold": 0.0, "joint": 1, "count": 4}
+"""A quick look with an editor that takes seconds or minutes an edit."""
+_PRESET_WORDS = {
+    "quick look": "Every attribute of every level on few pictures, one at a time.",
+    "paper": "Algorithm 1 of DiffEx: a beam of 3 down the hierarchy, then pairs of attributes of different branches.",
+    "exhaustive": "Every attribute, and every pair of leaves of different branches: the most edits, nothing is missed.",
+    "custom": "Settings of your own.",
+}
+_SLOW_WORDS = "A beam of 2 down the hierarchy on few pictures, one attribute at a time."
+_SEARCH_WORDS = {"racing": "racing (fewest edits)"}
+
+
+def search(desk: Desk) -> None:
+    """The search's presets, and behind a fold every setting."""
+    options = [*PRESETS, *(["custom"] if desk.preset == "custom" else [])]
+    st.segmented_control("Search", options, **bound(desk, "preset", partial(_adopt, desk)))
+    slow = desk.preset == "quick look" and desk.editor != "render"
+    st.caption(_SLOW_WORDS if slow else _PRESET_WORDS[desk.preset])
+    with st.expander("Search, score and checks", icon=":material/tune:"):
+        _details(desk)
+
+
+def _adopt(desk: Desk) -> None:
+    if desk.preset in PRESETS:
+        slow = desk.preset == "quick look" and desk.editor != "render"
+        for name, value in (_SLOW_QUICK if slow else PRESETS[desk.preset]).items():
+            setattr(desk, name, value)
+
+
+def _custom(desk: Desk) -> None:
+    desk.preset = "custom"
+
+
+def editor(desk: Desk) -> None:
+    """What makes the counterfactuals, with its settings."""
+    found = choices.editors(desk)
+    choices.chosen_editor(desk)
+    st.selectbox(
+        "Editor",
+        list(found),
+        **bound(desk, "editor", partial(_editor_changed, desk)),
+        help="What makes the counterfactuals. " + " ".join(f"{name}: {words}" for name, words in found.items()),
+    )
+    if desk.editor == "render":
+        st.caption(found["render"])
+        return
+    st.text_input(
+        "Diffusion pipeline: folder or hub id",
+        **bound(desk, "editor_model", partial(choices.adopt_editor_settings, desk)),
+        placeholder=choices.diffusion_default(desk),
+        help="Any Stable Diffusion 1.5 or XL checkpoint in diffusers' format, safetensors only.",
+    )
+    with st.expander("LEDITS++", icon=":material/brush:"):
+        left, right = st.columns(2)
+        left.number_input("Inversion steps", 2, 1000, **bound(desk, "inversion_steps"))
+        right.number_input(
+            "Skipped steps", 0, 999, **bound(desk, "skipped"), help="The noisiest ones: more, and edits keep closer."
+        )
+        left.number_input("Edit guidance scale", 0.5, 100.0, step=0.5, **bound(desk, "edit_guidance"))
+        right.number_input(
+            "Edit threshold (quantile)",
+            0.0,
+            1.0,
+            step=0.05,
+            **bound(desk, "edit_threshold"),
+            help="High for small regions, low for large ones.",
+        )
+
+
+def _editor_changed(desk: Desk) -> None:
+    choices.adopt_editor_settings(desk)
+    _adopt(desk)
+
+
+def _details(desk: Desk) -> None:
+    custom = partial(_custom, desk)
+    left, right = st.columns(2)
+    left.selectbox("Search", SEARCHES, **bound(desk, "search", custom), format_func=lambda s: _SEARCH_WORDS.get(s, s))
+    right.number_input(
+        "Attributes together", 1, 4, **bound(desk, "joint", custom), help="2: pairs too, with their interaction."
+    )
+    if desk.search == "beam":
+        left.number_input("Beam width B", 1, 100, **bound(desk, "beam", custom))
+    if desk.search in ("beam", "greedy"):
+        right.number_input(
+            "Threshold δ",
+            -100.0,
+            100.0,
+            step=0.1,
+            **bound(desk, "threshold", custom),
+            help="A group is looked into only if it moves the score so far.",
+        )
+    if desk.search == "racing":
+        left.number_input("Places raced for", 1, 100, **bound(desk, "top", custom))
+    left.selectbox(
+        "Score",
+        SCALES,
+        **bound(desk, "scale"),
+        help="Log-odds of the class do not saturate where a probability does.",
+    )
+    right.selectbox(
+        "Direction", DIRECTIONS, **bound(desk, "direction"), help="both: what raises and what lowers the score."
+    )
+    left.selectbox(
+        "Compared with",
+        ("reconstruction", "original"),
+        **bound(desk, "base"),
+        help="The reconstruction is the editor's own picture with no edit, so that its losses do not count as effect.",
+    )
+    right.selectbox(
+        "Attributes are", (1, -1), **bound(desk, "sign"), format_func=lambda s: "added" if s > 0 else "taken away"
+    )
+    left.number_input("Seed", 0, 2**31 - 1, **bound(desk, "seed"))
+    right.toggle(
+        "Check every edit",
+        **bound(desk, "checked"),
+        help="Flags edits that did not do what they say; they are shown apart and enter no mean.",
+    )
+
+
+def settings_of(desk: Desk) -> Settings:
+    """The desk's settings for the study.
+
+    Raises
+    ------
+    InputError : one is out of its range.
+    """
+    return Settings(
+        search=desk.search,  # type: ignore[arg-type]  # checked there
+        beam=int(desk.beam),
+        threshold=float(desk.threshold),
+        direction=desk.direction,  # type: ignore[arg-type]
+        scale=desk.scale,  # type: ignore[arg-type]
+        base=desk.base,  # type: ignore[arg-type]
+        joint=int(desk.joint),
+        top=int(desk.top),
+        sign=int(desk.sign),
+        class_label=desk.class_label.strip(),
+        seed=int(desk.seed),
+        checks=CheckSettings() if desk.checked else None,
+    )
+
+
+def start(desk: Desk, pictures: list[Picture], corpus: Corpus | None) -> None:
+    """What it will take, and the button that begins."""
+    wanted = None
+    if corpus is not None and pictures:
+        try:
+            usable, settings = drawable(desk, corpus), settings_of(desk)
+            planned = estimate(usable, settings, len(pictures))
+        except StudioError as error:
+            st.error(as_written(str(error)), icon=":material/error:")
+        else:
+            seconds = planned.edits * work.seconds_an_edit(desk)
+            st.markdown(
+                f"**At most {planned.edits:,} edits**, about {duration(seconds)} · {planned.sets:,} attribute sets × "
+                f"{len(pictures)} picture{'s' * (len(pictures) != 1)}",
+                help="The first time; edits that were made before are taken from the edit bank. A search that ends "
+                "early takes fewer. The time is measured on the rankings made here, and a guess before the first.",
+            )
+            wanted = (usable, settings)
+
+    def begin() -> None:
+        if wanted is not None:
+            work.begin(desk, pictures, *wanted)
+
+    st.button(
+        "Rank the attributes",
+        key="ranking_start",
+        type="primary",
+        icon=":material/leaderboard:",
+        on_click=begin,
+        disabled=wanted is None or desk.job is not None,
+        width="stretch",
+    )
