@@ -1,0 +1,1 @@
+"""Models that turn short texts and pictures into vectors of equal size."""

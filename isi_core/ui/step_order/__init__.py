@@ -1,0 +1,1 @@
+"""The page Step Order, part by part."""
