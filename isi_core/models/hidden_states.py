@@ -1,0 +1,66 @@
+"""The residual stream behind chosen decoder blocks, pooled on the way: all tokens' states are never kept.
+
+Layer l (1-based) is the output of decoder block l, before the final norm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+
+
+@dataclass
+class PooledStates:
+    """What the hooks keep of one forward pass: (n, pools, hidden) by layer."""
+
+    layers: dict[int, torch.Tensor] = field(default_factory=dict)
+
+    def stacked(self) -> torch.Tensor:
+        """(n, pools, layers, hidden) float32 on the CPU, layers ascending."""
+        return torch.stack([self.layers[layer].to("cpu", torch.float32) for layer in sorted(self.layers)], dim=2)
+
+
+@contextmanager
+def pooling(
+    blocks: Sequence[torch.nn.Module], layers: Sequence[int], last: torch.Tensor, weights: torch.Tensor
+) -> Iterator[PooledStates]:
+    """Within it, a forward pass of n prompts leaves its pooled states; without layers nothing is hooked.
+
+    Parameters
+    ----------
+    blocks : the model's decoder blocks.
+    layers : 1-based.
+    last : (n,) place of each prompt's last token.
+    weights : (n, pools - 1, tokens) what each token weighs in the means; rows sum to one, or to zero.
+    """
+    kept = PooledStates()
+
+    def keep_of(layer: int) -> torch.utils.hooks.RemovableHandle:
+        def keep(_block: torch.nn.Module, _inputs: object, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
+            states = output[0] if isinstance(output, tuple) else output
+            at_last = states[torch.arange(len(states), device=states.device), last.to(states.device)]
+            # In the states' own number format: a float32 copy of all tokens would cost more than the product.
+            means = torch.bmm(weights.to(states.device, states.dtype), states)
+            kept.layers[layer] = torch.cat([at_last[:, None], means], dim=1)
+
+        return blocks[layer - 1].register_forward_hook(keep)
+
+    handles = [keep_of(layer) for layer in layers]
+    try:
+        yield kept
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def mean_weights(groups: Sequence[Sequence[Sequence[int]]], tokens: int) -> torch.Tensor:
+    """(n, pools, tokens) weights of means over the places in `groups[prompt][pool]`; zero where there is none."""
+    weights = torch.zeros(len(groups), len(groups[0]), tokens)
+    for prompt, pools in enumerate(groups):
+        for pool, places in enumerate(pools):
+            if places:
+                weights[prompt, pool, list(places)] = 1.0 / len(places)
+    return weights

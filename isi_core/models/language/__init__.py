@@ -1,0 +1,1 @@
+"""Text-only language models: option likelihoods and hidden states."""
