@@ -233,8 +233,8 @@ class _Lines:
         self._last = ""
 
     def __call__(self, message: str, fraction: float) -> None:
-        part = message.partition(":")[0]
-        if part != self._last:
+        part, colon, _ = message.partition(":")
+        if colon and part != self._last:
             self._last = part
             tell(f"{fraction:4.0%} {part}")
 

@@ -129,8 +129,6 @@ def add(commands: Any) -> None:
     exported.add_argument("run_id", type=int, nargs="+", metavar="RUN", help="their numbers")
     exported.add_argument("--out", type=Path, required=True, metavar="FILE", help="a new .zip or .pdf")
     repeated.add_argument("source", metavar="RUN|PATH", help="a number, an exported zip, or its run.json's folder")
-    repeated.add_argument(
-        "--model", default="", metavar="NAME", help="where the model lies now"
-    )
+    repeated.add_argument("--model", default="", metavar="NAME", help="where the model lies now")
     for command in (listed, shown, repeated):
         command.add_argument("--json", action="store_true", help="JSON instead of words")

@@ -52,6 +52,8 @@ class Attribution:
     heat_map : (rows, columns) attention on the image tokens, averaged over answer
         tokens and layers, first position dropped and renormalized.
     tokens : the answer tokens, as text, in the order of `by_token`.
+    record : what all of it was computed from, by step, layer and token. Too large to be stored, so only an
+        evaluation of this session has it; None for one that was read back.
     """
 
     absolute: dict[str, float]
@@ -61,9 +63,10 @@ class Attribution:
     by_token: np.ndarray
     heat_map: np.ndarray
     tokens: tuple[str, ...]
+    record: AttentionRecord | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The attribution as plain JSON values, arrays as nested lists."""
+        """The attribution as plain JSON values, arrays as nested lists, without its record."""
         return {
             "absolute": dict(self.absolute),
             "relative": dict(self.relative),
@@ -76,7 +79,7 @@ class Attribution:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Attribution:
-        """The attribution from `to_json`'s form; arrays are float64."""
+        """The attribution from `to_json`'s form; arrays are float64, and there is no record."""
         return cls(
             absolute={name: float(share) for name, share in data["absolute"].items()},
             relative={name: float(share) for name, share in data["relative"].items()},

@@ -63,6 +63,7 @@ def attribute(record: AttentionRecord, tokens: Sequence[str]) -> Attribution:
         by_token=layers.mean(axis=1),
         heat_map=heat_map(record),
         tokens=tuple(tokens[:steps]),
+        record=record,
     )
 
 
@@ -80,10 +81,16 @@ def heat_map(record: AttentionRecord) -> Floats:
             f"The picture's {on_image.shape[-1]} tokens do not fill a grid of {rows} by {columns}: "
             "this model's heat map cannot be shown."
         )
-    rest = _without_first(np.asarray(record.sums, dtype=float).mean(axis=2)).sum(axis=-1)  # (steps, layers)
-    shares: Floats = np.divide(on_image, rest[..., None], out=np.zeros_like(on_image), where=rest[..., None] > 0)
-    mean: Floats = shares.mean(axis=(0, 1))
+    mean: Floats = column_shares(record, on_image).mean(axis=(0, 1))
     return mean.reshape(rows, columns)
+
+
+def column_shares(record: AttentionRecord, columns: np.ndarray) -> Floats:
+    """(steps, layers, tokens) shares of some of the record's columns, first position dropped, renormalized."""
+    found = np.asarray(columns, dtype=float)
+    rest = _without_first(np.asarray(record.sums, dtype=float).mean(axis=2)).sum(axis=-1)  # (steps, layers)
+    shares: Floats = np.divide(found, rest[..., None], out=np.zeros_like(found), where=rest[..., None] > 0)
+    return shares
 
 
 def _without_first(sums: Floats) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from streamlit.testing.v1 import AppTest
 from isi_core.models.catalogue import DEFAULT_VLM
 from isi_core.reports.failure_cases import FORESEEN, MISSED, surest_cases
 from isi_core.reports.failure_words import ranked
+from isi_core.store.runs import HOME_VARIABLE
 from isi_core.studies.failure import pools
 from isi_core.studies.failure.explainers import EXPLAINERS
 from isi_core.studies.failure.plan import FailurePlan
+from isi_core.studies.failure.run import run
 from isi_core.ui import resources
 from isi_core.ui.failure import cases, choices, findings, runs, scores, timing, work
 from isi_core.ui.failure.desk import SCORES, SOME, Desk
@@ -187,8 +190,7 @@ def test_a_run_from_the_button_to_every_view_and_file(home: Path) -> None:
         assert visitor.shows(at, words), view
         assert visitor.shows(at, "linter's report") or at.expander, view
     assert not visitor.messages(at)
-    table = at.session_state  # files are made when asked for: make them as the buttons do
-    assert "failure_desk" in table
+    # Files are made when they are asked for: make them as the buttons do.
     from isi_core.reports import failure_tables
     from isi_core.reports.failure_report import build_failure_report
 
@@ -203,13 +205,34 @@ def test_a_run_from_the_button_to_every_view_and_file(home: Path) -> None:
     visitor.press(again, "failure_run_button")
     assert desk(again).run == key and len(resources.jobs().list()) == before
     assert visitor.shows(again, "nothing was asked again")
-    _another_explainer_asks_nothing_again(again, key)
-    _cases_open_in_vqa_interventions(at, key)
 
 
-def _another_explainer_asks_nothing_again(at: AppTest, key: str) -> None:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home folder with one real run, made once."""
+    folder = tmp_path_factory.mktemp("made")
+    plan = FailurePlan(
+        k=K, explainers=("option-margin", "last-token"), contexts=("contradictory",), permutations=20, seed=0
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(HOME_VARIABLE, str(folder))
+        patch.setattr(pools, "CHUNK", 60)
+        run(plan, resources.shelf(), runs.prepare(plan))
+        runs.keep(plan)
+    return folder
+
+
+@pytest.fixture
+def key(made: Path, home: Path) -> str:
+    """The run of `made` in this test's home folder; its key."""
+    shutil.copytree(made, home, dirs_exist_ok=True)
+    (found,) = runs.finished_keys()
+    return found
+
+
+def test_another_explainer_asks_nothing_again_and_stands_beside(key: str) -> None:
     """Plans that differ in explainers alone share their cases, and an earlier run tells the time."""
-    small(at, "option-margin")
+    at = small(visit(), "option-margin")
     assert at.button(key="failure_run_button").label == "Go on" and visitor.shows(at, "judged by an earlier run")
     asked = sorted(p.stat().st_mtime_ns for p in (runs.cases_folder(key) / "asked").iterdir())
     ran(at)
@@ -223,7 +246,9 @@ def _another_explainer_asks_nothing_again(at: AppTest, key: str) -> None:
     assert [run.key for run in runs.finished_runs()] == [key] and runs.load(key)
 
 
-def _cases_open_in_vqa_interventions(at: AppTest, key: str) -> None:
+def test_cases_open_in_vqa_interventions_and_are_answered_the_same(key: str) -> None:
+    at = visit()
+    assert desk(at).run == key
     visitor.choose(at, "failure_view", "Cases")
     result = runs.load(key)
     score = next(s for s in ranked(result) if s.explainer == desk(at).sorting)

@@ -16,7 +16,13 @@ from isi_core.studies.counterfactuals.scores import (
     set_result,
     turned_classes,
 )
-from isi_core.studies.counterfactuals.search import beam_search, exhaustive_search, greedy_search, leaf_sets
+from isi_core.studies.counterfactuals.search import (
+    beam_search,
+    both_ways,
+    exhaustive_search,
+    greedy_search,
+    leaf_sets,
+)
 
 CORPUS = Corpus.from_json(
     {
@@ -111,6 +117,22 @@ def test_joint_attributes_come_from_different_branches_and_the_interaction_is_fo
     assert set(found.best) == set(whole.best) == {leaf("beard", "shape", "goatee"), leaf("eyes", "color", "blue")}
     assert all(len({e.attribute.branch for e in edits}) == len(edits) for edits in found.scores)
     assert len(found.scores) < len(whole.scores)
+
+
+def test_both_ways_finds_a_pair_of_the_sign_that_no_single_attribute_leads_to() -> None:
+    """The strongest single attributes raise the score, the strongest pair lowers it."""
+    signed = {("beard",): 3.0, ("hat",): -2.5, ("eyes",): -2.4, ("nose",): 0.1}
+
+    def change(sets: list[EditSet]) -> list[float]:
+        return [sum(signed[e.attribute.path[:1]] for e in edits) for edits in sets]
+
+    by_size = beam_search(CORPUS, lambda sets: [abs(c) for c in change(sets)], beam=1, joint=2)
+    found = both_ways(lambda score: beam_search(CORPUS, score, beam=1, joint=2), change)
+    assert {e.attribute.branch for e in by_size.best} == {"beard", "nose"}
+    assert {e.attribute.branch for e in found.best} == {"hat", "eyes"}
+    assert found.scores[found.best] == pytest.approx(4.9)
+    unknown = both_ways(lambda score: beam_search(CORPUS, score), lambda sets: [float("nan")] * len(sets))
+    assert unknown.best == () and unknown.beam == []
 
 
 def test_greedy_is_a_beam_of_one_and_takes_the_fewest_sets() -> None:

@@ -190,10 +190,12 @@ def test_pairs_are_compared_on_the_cases_they_share_and_corrected(
     ]
     assert pairs[0].difference.estimate > 0.2
     assert pairs[0].p_holm < 1e-6
-    assert all(p.p_holm >= p.p_value for p in pairs)
+    assert all(p.p_holm >= p.p_value for p in pairs if not np.isnan(p.p_value))
+    assert np.isnan(pairs[1].p_holm) == (planted_scores[3].auc.estimate == 1.0)  # without variance there is no test
     corrected = correct(planted_scores)
     assert corrected[0].p_holm > corrected[0].p_value
-    assert min(s.p_holm for s in corrected) == pytest.approx(6 * min(s.p_value for s in corrected))
+    known = [s for s in corrected if not np.isnan(s.p_value)]
+    assert min(s.p_holm for s in known) == pytest.approx(len(known) * min(s.p_value for s in known))
 
 
 @pytest.mark.parametrize("kind", ["llava", "llava-next"])

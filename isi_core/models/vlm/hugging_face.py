@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -125,23 +126,46 @@ class HuggingFaceVLM:
         self._check(measures)
         outputs: list[ModelOutput] = []
         progress = never_back(progress) if progress is not None else None
-        try:
-            with torch.inference_mode(), one_thread(self._small):
-                for begin in range(0, len(trials), BATCH):
-                    here = trials[begin : begin + BATCH]
-                    part = Part(progress, begin / len(trials), (begin + len(here)) / len(trials))
-                    outputs += self._evaluate_batch(here, decoding, measures, part)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            self.prefills.clear()
-            raise ModelError(
-                f"{self.record.name} ran out of memory on {self.record.device}: shorten the context, ask for shorter "
-                "answers, or choose 4-bit or a smaller size."
-            ) from error
+        with self._running():
+            for begin in range(0, len(trials), BATCH):
+                here = trials[begin : begin + BATCH]
+                part = Part(progress, begin / len(trials), (begin + len(here)) / len(trials))
+                outputs += self._evaluate_batch(here, decoding, measures, part)
         if progress is not None and outputs:
             progress("Done", 1.0)
         return outputs
+
+    def likelihoods(
+        self, trials: Sequence[Trial], token_ids: Sequence[int], progress: Progress | None = None
+    ) -> list[tuple[float, ...]]:
+        """For each trial, log p of each of these answer tokens after the ones before it (raw logits, nats).
+
+        Prompts are read side by side where that is exact; those not known yet are not remembered, so that
+        many changed pictures do not push out the prompt that a person works on.
+
+        Raises
+        ------
+        InputError : there are no tokens, or as `evaluate`.
+        """
+        self._check_open()
+        if not token_ids:
+            raise InputError("There is no answer whose likelihood could be measured: ask first.")
+        found: list[tuple[float, ...]] = []
+        size = BATCH
+        progress = never_back(progress) if progress is not None else None
+        with self._running():
+            while len(found) < len(trials):
+                here = trials[len(found) : len(found) + size]
+                part = Part(progress, len(found) / len(trials), (len(found) + len(here)) / len(trials))
+                try:
+                    found += self._forced(here, token_ids, part)
+                except (RuntimeError, MemoryError) as error:
+                    if size == 1 or not is_out_of_memory(error):
+                        raise
+                    size = max(1, size // 2)
+                    self.prefills.clear()
+                    give_back()
+        return found
 
     def model_sees(self, image: Image.Image) -> Image.Image:
         """The picture as it reaches the vision tower, scaled and cropped, the colours put back."""
@@ -155,6 +179,21 @@ class HuggingFaceVLM:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Without gradients, on as many threads as pay; a lack of memory is told in a sentence."""
+        try:
+            with torch.inference_mode(), one_thread(self._small):
+                yield
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self.prefills.clear()
+            raise ModelError(
+                f"{self.record.name} ran out of memory on {self.record.device}: shorten the context, ask for shorter "
+                "answers, or choose 4-bit or a smaller size."
+            ) from error
 
     def _check_open(self) -> None:
         if self._model is None:
@@ -246,7 +285,29 @@ class HuggingFaceVLM:
             for i, prefill in enumerate(prefills)
         ]
 
-    def _prefill_together(self, trials: Sequence[Trial], max_new_tokens: int, part: Part) -> list[Prefill] | None:
+    def _forced(self, trials: Sequence[Trial], token_ids: Sequence[int], part: Part) -> list[tuple[float, ...]]:
+        """`likelihoods` of one batch, together where that is exact, else one after the other."""
+        choose, count = Forced(token_ids), len(token_ids)
+        # The answer ends where it ended, not where the model would end it after another prompt.
+        options: dict[str, Any] = {"end_tokens": (), "max_new_tokens": count}
+        reading = part.within(0.0, 0.8)
+        together = self._prefill_together(trials, count, reading, remember=False) if len(trials) > 1 else None
+        if together is not None:
+            shared = all(self._shared(prefill) for prefill in together)
+            rows, numbers = range(len(together)), [0] * len(together)
+            rated = decode_together(self._model, together, rows, numbers, choose, shared=shared, **options)
+        else:
+            rated = []
+            for i, trial in enumerate(trials):
+                here = reading.within(i / len(trials), (i + 1) / len(trials))
+                prefill = self._prefill(trial, count, here, remember=False)
+                rated += decode(self._model, prefill, [0], choose, shared=self._shared(prefill), **options)
+        part.report("Rating the answer", 1.0)
+        return [tuple(row.likelihoods) for row in rated]
+
+    def _prefill_together(
+        self, trials: Sequence[Trial], max_new_tokens: int, part: Part, remember: bool = True
+    ) -> list[Prefill] | None:
         """The prompts' prefills, those not known yet read in one pass; None where that is not exact."""
         known = {trial.digest: self.prefills.get(trial.digest) for trial in trials}
         prompts = {
@@ -275,7 +336,8 @@ class HuggingFaceVLM:
             if prefill is None or not can_share(prefill.cache, len(prefill.prompt)):
                 return None
             self._prompts.check_length(prefill.prompt, max_new_tokens)
-            self.prefills.put(trial.digest, prefill)
+            if remember:
+                self.prefills.put(trial.digest, prefill)
             prefills.append(prefill)
         return prefills
 
@@ -299,7 +361,7 @@ class HuggingFaceVLM:
             hidden_states=prefill.hidden_states if "hidden_states" in measures else None,
         )
 
-    def _prefill(self, trial: Trial, max_new_tokens: int, part: Part) -> Prefill:
+    def _prefill(self, trial: Trial, max_new_tokens: int, part: Part, remember: bool = True) -> Prefill:
         known = self.prefills.get(trial.digest)
         if known is not None:
             self._prompts.check_length(known.prompt, max_new_tokens)
@@ -312,7 +374,8 @@ class HuggingFaceVLM:
             self.capabilities.attention,
             lambda done, of: part.report(f"Reading the picture and the text: layer {done} of {of}", done / of),
         )
-        self.prefills.put(trial.digest, prefill)
+        if remember:
+            self.prefills.put(trial.digest, prefill)
         return prefill
 
     def _answer(self, prefill: Prefill, decoding: Decoding, attend: bool, part: Part) -> tuple[Generated, Rows | None]:

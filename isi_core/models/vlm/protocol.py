@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
@@ -66,4 +66,15 @@ class VisionLanguageModel(Protocol):
 
     def close(self) -> None:
         """Give the memory back; the model cannot be used afterwards."""
+        ...
+
+
+@runtime_checkable
+class AnswerLikelihoods(Protocol):
+    """A model that also tells how likely an answer is that it did not choose itself (teacher forcing)."""
+
+    def likelihoods(
+        self, trials: Sequence[Trial], token_ids: Sequence[int], progress: Progress | None = None
+    ) -> list[tuple[float, ...]]:
+        """For each trial, log p of each of these answer tokens after the ones before it, in nats."""
         ...

@@ -30,7 +30,14 @@ from isi_core.studies.counterfactuals.scores import (
     set_result,
     turned_classes,
 )
-from isi_core.studies.counterfactuals.search import Found, beam_search, exhaustive_search, greedy_search
+from isi_core.studies.counterfactuals.search import (
+    Found,
+    Score,
+    beam_search,
+    both_ways,
+    exhaustive_search,
+    greedy_search,
+)
 from isi_core.studies.counterfactuals.settings import MATRIX, SEARCHES, Estimate, Search, Settings, estimate
 
 __all__ = ["SEARCHES", "Estimate", "Ranking", "Search", "Settings", "estimate", "rank"]
@@ -145,33 +152,32 @@ class Ranking:
         counts = np.bincount(self.effects.base_classes(), minlength=len(labels))
         return int(counts.argmax())
 
-    def _score(self, sets: Sequence[EditSet]) -> list[float]:
+    def _changes(self, sets: Sequence[EditSet]) -> list[float]:
+        """Signed mean change of each set; NaN where its edits mostly fail, which must not lead the search either."""
         values = []
         for edits in sets:
             deltas = self.effects.deltas(edits)
-            # Edits that mostly fail must not lead the search either.
             known = [delta.change for delta in deltas if delta.valid] if enough_valid(deltas) else []
-            values.append(in_direction(float(np.mean(known)) if known else float("nan"), self.settings.direction))
-            self._tell_partial()
+            values.append(float(np.mean(known)) if known else float("nan"))
+        if self._partial is not None:
+            self._partial(self._result(stopped=True))
         return values
 
-    def _tell_partial(self) -> None:
-        """Give the ranking out as far as it is, so seldom that its resampling takes a tenth of the time at most."""
-        began = time.monotonic()
-        if self._partial is not None and began >= self._next_partial:
-            self._partial(self._result(stopped=True))
-            ended = time.monotonic()
-            self._next_partial = ended + max(0.5, 9 * (ended - began))
+    def _score(self, sets: Sequence[EditSet]) -> list[float]:
+        return [in_direction(change, self.settings.direction) for change in self._changes(sets)]
 
     def _searched(self) -> None:
         s = self.settings
-        if s.search == "beam":
-            found = beam_search(self.corpus, self._score, s.beam, s.threshold, s.joint, s.sign)
-        elif s.search == "greedy":
-            found = greedy_search(self.corpus, self._score, s.threshold, s.joint, s.sign)
-        else:
-            found = exhaustive_search(self.corpus, self._score, s.threshold, s.joint, s.sign)
-        self._remember(found)
+        if s.search == "exhaustive":
+            self._remember(exhaustive_search(self.corpus, self._score, s.threshold, s.joint, s.sign))
+            return
+
+        def search(score: Score) -> Found:
+            if s.search == "greedy":
+                return greedy_search(self.corpus, score, s.threshold, s.joint, s.sign)
+            return beam_search(self.corpus, score, s.beam, s.threshold, s.joint, s.sign)
+
+        self._remember(both_ways(search, self._changes) if s.direction == "both" else search(self._score))
 
     def _remember(self, found: Found) -> None:
         self._steps += found.steps

@@ -7,6 +7,7 @@ when a step changes nothing. The best node ever seen is remembered.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -99,6 +100,31 @@ def exhaustive_search(corpus: Corpus, score: Score, threshold: float = 0.0, join
         found.steps.append(f"all {len(sets)} sets of {size} leaves of different branches")
     found.beam = _best(found.scores, found, 3)
     return found
+
+
+def both_ways(search: Callable[[Score], Found], change: Score) -> Found:
+    """A search for what raises the score and one for what lowers it, put together.
+
+    One beam by the size of the change alone would fill with groups of one sign, and never come to the best joint set
+    of the other. What both look at costs nothing the second time.
+
+    Parameters
+    ----------
+    change : the signed mean change of each edit set; NaN where it is not known.
+    """
+
+    def towards(sign: int) -> Score:
+        return lambda sets: [sign * value if math.isfinite(value) else -math.inf for value in change(sets)]
+
+    up, down = search(towards(1)), search(towards(-1))
+    scores = dict(up.scores)
+    for edits, value in down.scores.items():
+        scores[edits] = max(value, scores.get(edits, value))
+    merged = Found(scores)
+    merged.best = max((f.best for f in (up, down) if f.best), key=lambda edits: scores[edits], default=())
+    merged.beam = _best([*up.beam, *down.beam], merged, len(up.beam) + len(down.beam))
+    merged.steps = [*(f"up: {step}" for step in up.steps), *(f"down: {step}" for step in down.steps)]
+    return merged
 
 
 def leaf_sets(leaves: Iterable[Attribute], size: int, sign: int = 1) -> list[EditSet]:

@@ -30,7 +30,7 @@ class Settings:
     search : beam, greedy, exhaustive or racing.
     beam : nodes a step keeps.
     threshold : delta, in units of `scale`: a root group must move the score so far to be expanded.
-    direction : which way the score is to go; `both` looks at the size of the mean change.
+    direction : which way the score is to go; `both` searches up and down.
     scale : log-odds of the class, its probability, or its logit.
     base : what edits are compared with; `original` gives eq. 1 as printed.
     joint : largest number of attributes edited together; 1 is none.
@@ -103,6 +103,7 @@ def estimate(corpus: Corpus, settings: Settings, pictures: int) -> Estimate:
         sets = len(attributes) + _joint_count(by_branch, settings.joint)
     else:
         width = 1 if settings.search == "greedy" else settings.beam
+        width *= 2 if settings.direction == "both" else 1  # a search up and one down
         down = width * widest
         # What a joint set is made of is looked at alone too, for the interaction.
         joint = (settings.joint - 1) * width * (len(roots) + down)

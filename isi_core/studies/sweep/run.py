@@ -149,7 +149,7 @@ class SweepRun:
         entailment: EntailmentModel | None,
         progress: Progress,
     ) -> Iterator[str]:
-        """Evaluate items side by side and store what came of them; for each, the sentence of a model's failure, or ""."""
+        """Evaluate items side by side and store what came of them; for each a sentence, "" unless the model failed."""
         began = time.monotonic()
         wanted = self._wanted(vlm)
         # Stored runs name the entailment model as its record does, whatever it was found by.
