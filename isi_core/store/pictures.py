@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import re
-import tempfile
 from pathlib import Path
 
 from PIL import Image
@@ -13,6 +11,7 @@ from PIL import Image
 from isi_core.domain.errors import InputError
 from isi_core.domain.trial import image_digest
 from isi_core.store.database import explain_os_error
+from isi_core.store.whole_file import write_whole
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -39,19 +38,7 @@ class Pictures:
         path = self.path(digest)
         if path.exists():
             return
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-                try:
-                    file.write(png)
-                    file.flush()
-                    os.fsync(file.fileno())
-                    Path(file.name).replace(path)
-                except BaseException:
-                    Path(file.name).unlink(missing_ok=True)
-                    raise
-        except OSError as error:
-            raise InputError(explain_os_error(error, self.folder)) from error
+        write_whole(path, png)
 
     def load(self, digest: str) -> Image.Image:
         """The picture of this digest.

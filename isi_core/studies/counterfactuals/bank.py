@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,8 @@ from isi_core.domain.errors import InputError
 from isi_core.domain.home import home_folder
 from isi_core.domain.trial import image_digest
 from isi_core.models.editors.protocol import NEUTRAL, Edited, ImageEditor, Picture
-from isi_core.store.database import explain_os_error
 from isi_core.store.pictures import Pictures, to_png
+from isi_core.store.whole_file import write_whole
 
 
 def default_bank() -> Path:
@@ -97,7 +95,7 @@ class EditBank:
         }
         if edited.mask is not None:
             entry["mask"] = self._save(Image.fromarray(edited.mask.astype(np.uint8) * 255))
-        self._write(self._path(key), json.dumps(entry, sort_keys=True).encode())
+        write_whole(self._path(key), json.dumps(entry, sort_keys=True).encode())
 
     def __len__(self) -> int:
         """How many edits it holds."""
@@ -112,21 +110,6 @@ class EditBank:
             self._pictures.delete(digest)
             self._pictures.save(digest, to_png(image))
         return digest
-
-    def _write(self, path: Path, content: bytes) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-                try:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                    Path(file.name).replace(path)
-                except BaseException:
-                    Path(file.name).unlink(missing_ok=True)
-                    raise
-        except OSError as error:
-            raise InputError(explain_os_error(error, self.folder)) from error
 
 
 def fill_bank(

@@ -19,6 +19,10 @@ Score = Callable[[Sequence[EditSet]], Sequence[float]]
 """How far each edit set moves the score the way that is wanted (`in_direction`); minus infinity where not known."""
 
 
+PARTNERS = 3
+"""Groups, at most, that a node of the beam is joined with and that are refined: edits grow with B, not its square."""
+
+
 @dataclass
 class Found:
     """What a search saw.
@@ -76,7 +80,8 @@ def beam_search(
             # Each node grows by itself, so that one strong node does not take all places with its partners.
             grown = [edit_set([*node, *root]) for root in roots if not _shares_branch(node, root)]
             look(grown)
-            kept += _refined(corpus, look, _best(_beating(grown, node, found), found, beam), beam) or [node]
+            width = min(beam, PARTNERS)
+            kept += _refined(corpus, look, _best(_beating(grown, node, found), found, width), width) or [node]
         nodes = _best([*kept, *(node for node in nodes if len(node) < size - 1)], found, beam)
         found.steps.append(_told(f"{size} attributes together", nodes, found))
     found.beam = nodes

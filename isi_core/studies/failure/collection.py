@@ -15,6 +15,8 @@ from isi_core.domain.decoding import Decoding
 from isi_core.domain.errors import InputError
 from isi_core.models.language.protocol import LanguageModel
 from isi_core.models.vlm.protocol import VisionLanguageModel
+from isi_core.store.pictures import to_png
+from isi_core.store.whole_file import write_whole
 from isi_core.studies.failure.groups import text_groups
 from isi_core.studies.failure.plan import FailurePlan
 from isi_core.studies.failure.pools import CHUNK, PictureInput, PicturePool, open_pool
@@ -195,10 +197,7 @@ def _picture_case(given: PictureInput, number: str) -> Case:
 def _keep_picture(given: PictureInput, path: Path) -> None:
     if path.is_file():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    given.trial.image.save(unfinished, "PNG", compress_level=1)
-    unfinished.replace(path)
+    write_whole(path, to_png(given.trial.image))
 
 
 def _ask_texts(entries: Sequence[tuple[int, TextItem, str]], model: LanguageModel, plan: FailurePlan) -> list[Asked]:
@@ -233,11 +232,8 @@ def _identity(case: Case) -> str:
 
 
 def _write_chunk(path: Path, chunk: Sequence[Asked]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
     lines = [json.dumps({"case": case_json(a.case), "group": a.group, "unclear": a.unclear}) for a in chunk]
-    unfinished.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    unfinished.replace(path)
+    write_whole(path, "".join(f"{line}\n" for line in lines))
 
 
 def _read_chunk(path: Path) -> list[Asked]:

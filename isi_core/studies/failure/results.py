@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from isi_core.domain.errors import InputError
 from isi_core.measures.statistics import Interval
+from isi_core.store.whole_file import write_whole
 from isi_core.studies.failure.plan import FailurePlan
 
 Split = Literal["train", "validation", "test"]
@@ -311,9 +312,7 @@ class BenchmarkResult:
 def save_result(result: BenchmarkResult, folder: Path) -> Path:
     """Write `result.json` into the run's folder; returns its path."""
     path = folder / "result.json"
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(result.to_json(), allow_nan=False), encoding="utf-8")
-    unfinished.replace(path)
+    write_whole(path, json.dumps(result.to_json(), allow_nan=False))
     return path
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from isi_core.domain.errors import InputError
 from isi_core.domain.home import home_folder
+from isi_core.store.whole_file import write_whole
 from isi_core.studies.step_order.results import (
     MODALITIES,
     GapResult,
@@ -188,9 +189,4 @@ def read_json(path: Path, otherwise: Any = None) -> Any:
 
 def write_json(path: Path, data: Any) -> None:
     """Never half written: whoever reads sees the state before or after."""
-    fresh = path.with_name(f"{path.name}.new")
-    try:
-        fresh.write_text(json.dumps(data), encoding="utf-8")
-        fresh.replace(path)
-    except OSError as error:
-        raise InputError(f"The study cannot be written ({error.strerror}): make room on the disk.") from None
+    write_whole(path, json.dumps(data))

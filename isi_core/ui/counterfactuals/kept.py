@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +21,7 @@ from isi_core.domain.trial import image_digest
 from isi_core.models.editors.protocol import Picture
 from isi_core.store.database import explain_os_error
 from isi_core.store.pictures import Pictures, to_png
+from isi_core.store.whole_file import write_whole
 from isi_core.studies.counterfactuals.results import Result
 from isi_core.studies.counterfactuals.run import Settings
 from isi_core.worlds.attributed import Subject, world
@@ -114,24 +113,7 @@ def keep(made: Kept) -> None:
         "result": made.result.to_json(),
     }
     head = {name: data[name] for name in ("key", "title", "created", "stopped")}
-    _write(made.key, (json.dumps(head) + "\n" + json.dumps(data, default=str) + "\n").encode())
-
-
-def _write(key: str, content: bytes) -> None:
-    path = _path(key)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            try:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-                Path(file.name).replace(path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise InputError(explain_os_error(error, path.parent)) from error
+    write_whole(_path(made.key), (json.dumps(head) + "\n" + json.dumps(data, default=str) + "\n").encode())
 
 
 def _path(key: str) -> Path:
