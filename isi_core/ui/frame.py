@@ -20,16 +20,16 @@ _FRAMED = "studio_frame"
 
 
 def pages(home: Callable[[], None]) -> list[Any]:
-    """Every page in the order of the menu; `home` draws the landing page."""
+    """Every page in the order of the menu, without icons, so that all fit; `home` draws the landing page."""
     return [
-        st.Page(home, title="Home", icon=":material/home:", default=True, url_path="home"),
-        st.Page(ROOT / "pages/1_VQA_Interventions.py", title="VQA Interventions", icon=":material/experiment:"),
-        st.Page(ROOT / "pages/2_Semantic_Uncertainty.py", title="Semantic Uncertainty", icon=":material/scatter_plot:"),
-        st.Page(ROOT / "pages/3_Counterfactual_Ranking.py", title="Counterfactual Ranking", icon=":material/balance:"),
-        st.Page(ROOT / "pages/4_Dataset_Browser.py", title="Dataset Browser", icon=":material/photo_library:"),
-        st.Page(ROOT / "pages/5_Failure_Prediction.py", title="Failure Prediction", icon=":material/crisis_alert:"),
-        st.Page(ROOT / "pages/6_Step_Order.py", title="Step Order", icon=":material/format_list_numbered:"),
-        st.Page(ROOT / "pages/7_Run_History.py", title="Run History", icon=":material/history:"),
+        st.Page(home, title="Home", default=True, url_path="home"),
+        st.Page(ROOT / "pages/1_VQA_Interventions.py", title="VQA Interventions"),
+        st.Page(ROOT / "pages/2_Semantic_Uncertainty.py", title="Semantic Uncertainty"),
+        st.Page(ROOT / "pages/3_Counterfactual_Ranking.py", title="Counterfactual Ranking"),
+        st.Page(ROOT / "pages/4_Dataset_Browser.py", title="Dataset Browser"),
+        st.Page(ROOT / "pages/5_Failure_Prediction.py", title="Failure Prediction"),
+        st.Page(ROOT / "pages/6_Step_Order.py", title="Step Order"),
+        st.Page(ROOT / "pages/7_Run_History.py", title="Run History"),
     ]
 
 
