@@ -63,8 +63,8 @@ def main() -> None:
     last = [""]
 
     def tell(message: str, fraction: float) -> None:
-        part = message.partition(":")[0]
-        if part != last[0]:
+        part, colon, _ = message.partition(":")
+        if colon and part != last[0]:
             last[0] = part
             print(f"{fraction:4.0%} {part}", file=sys.stderr, flush=True)
 

@@ -22,6 +22,7 @@ TEXT_INPUTS: tuple[TextInput, ...] = ("context", "question")
 SINK_TIMES = 10.0
 """How many times the median of its input a token has to hold to look like a sink."""
 
+_NEAR = 8  # characters
 # Columns are kept in float16, below whose smallest number everything is 0; a median of 0 would make all else a sink.
 _SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
 
@@ -84,7 +85,9 @@ def text_words(text: str, tokens: Sequence[str]) -> tuple[Word, ...]:
     cursor, word = 0, 0
     for number, token in enumerate(tokens):
         said = token.strip()
-        begin = text.find(said, cursor) if said else -1
+        cursor += len(text[cursor:]) - len(text[cursor:].lstrip())
+        # Near where the last one ended, so that a token written otherwise than the text does not find a later twin.
+        begin = text.find(said, cursor, cursor + len(said) + _NEAR) if said else -1
         if begin >= 0:
             while word + 1 < len(pieces) and pieces[word + 1][1] <= begin:
                 word += 1

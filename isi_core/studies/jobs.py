@@ -41,7 +41,7 @@ class Job:
     Attributes
     ----------
     state : queued, running, done, failed, cancelled, or interrupted (the process died).
-    message : what is being done, or was last.
+    message : what is being done, or was last; the place in the queue of one that this process has queued.
     fraction : done, in [0, 1].
     error : one sentence where it failed, else "".
     started : ISO 8601 time, UTC; "" while it is queued.
@@ -130,7 +130,7 @@ class Jobs:
         with self._lock:
             task = self._tasks.get(job_id)
             if task is not None:
-                return self._job(self._now(task))
+                return self._job(self._told(task))
         self._records.find_interrupted()
         record = self._records.get(job_id)
         if record is None:
@@ -143,7 +143,7 @@ class Jobs:
         self._records.find_interrupted()
         records = self._records.list(kind)
         with self._lock:
-            return [self._job(self._now(self._tasks[r.id]) if r.id in self._tasks else r) for r in records]
+            return [self._job(self._told(self._tasks[r.id]) if r.id in self._tasks else r) for r in records]
 
     def wait(self, job_id: str, seconds: float | None = None) -> Job:
         """The job once it is finished, or as it is after so many seconds."""
@@ -224,6 +224,17 @@ class Jobs:
         task.written = time.monotonic()
         task.record = replace(task.record, cancel=task.record.cancel or asked)
         return True
+
+    def _told(self, task: _Task) -> JobRecord:
+        """The job as it is now; one that is queued says how many come before it, as the shelf does of a model."""
+        if task.record.state != "queued":
+            return self._now(task)
+        before = 0
+        for other in self._tasks.values():  # in the order in which they came
+            if other is task:
+                break
+            before += other.record.state in LIVE
+        return replace(task.record, message=f"Waiting in the queue: {before} before you")
 
     def _now(self, task: _Task) -> JobRecord:
         if task.record.state != "running":

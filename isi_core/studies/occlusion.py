@@ -28,8 +28,8 @@ _MOST = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Occlusion:
-    """The check of one answer.
+class OcclusionCheck:
+    """What the occlusion check of one answer found.
 
     Attributes
     ----------
@@ -55,25 +55,9 @@ class Occlusion:
         return drops
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How two maps of one picture's parts go together.
-
-    Attributes
-    ----------
-    spearman : rank correlation, in [-1, 1]; None where one of the maps is flat.
-    p_value : of no rank correlation, two-sided (t approximation); None with `spearman`.
-    parts : how many parts were compared.
-    """
-
-    spearman: float | None
-    p_value: float | None
-    parts: int
-
-
 def occlude(
     trial: Trial, answer: Answer, vlm: VisionLanguageModel, side: int = 4, progress: Progress | None = None
-) -> Occlusion:
+) -> OcclusionCheck:
     """Cover each of `side` x `side` parts of the trial's picture in turn and rate its answer again.
 
     Raises
@@ -89,7 +73,7 @@ def occlude(
         raise InputError("There is no answer whose likelihood could be measured: ask first.")
     covered = [replace(trial, image=image) for image in covered_pictures(trial.image, side)]
     rated = np.array(vlm.likelihoods([trial, *covered], answer.token_ids, progress), dtype=np.float64)
-    return Occlusion(rated[0], rated[1:].reshape(side, side, -1))
+    return OcclusionCheck(rated[0], rated[1:].reshape(side, side, -1))
 
 
 def covered_pictures(image: Image.Image, side: int) -> list[Image.Image]:
@@ -123,8 +107,10 @@ def attention_on_parts(heat_map: Floats, side: int) -> Floats:
     return parts
 
 
-def agreement(attention: Floats, drops: Floats) -> Agreement:
-    """Spearman's rank correlation of two maps over the same parts.
+def rank_agreement(attention: Floats, drops: Floats) -> float | None:
+    """Spearman's rank correlation of two maps over the same parts, in [-1, 1]; None where one of them is flat.
+
+    No p-value: parts beside each other are not independent.
 
     Raises
     ------
@@ -132,13 +118,12 @@ def agreement(attention: Floats, drops: Floats) -> Agreement:
     """
     from scipy.stats import spearmanr
 
-    a, b = np.ravel(attention), np.ravel(drops)
     if np.shape(attention) != np.shape(drops):
         raise InputError("The two maps are cut into different parts: run the occlusion check again.")
+    a, b = np.ravel(attention), np.ravel(drops)
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return Agreement(None, None, len(a))
-    found = spearmanr(a, b)
-    return Agreement(float(found.statistic), float(found.pvalue), len(a))
+        return None
+    return float(spearmanr(a, b).statistic)
 
 
 def _edges(length: int, side: int) -> list[int]:

@@ -55,6 +55,7 @@ class Recipe:
     ----------
     rule : name of the rule that gives the labels; empty for the reader of attributes.
     steps, batch : how long it is trained, and pictures a step.
+    cycles : how often the pace falls from full to nearly none (warm restarts: Loshchilov and Hutter, 2017).
     """
 
     name: str
@@ -62,6 +63,7 @@ class Recipe:
     rule: str
     steps: int
     batch: int = 128
+    cycles: int = 1
 
     def labels(self) -> tuple[str, ...]:
         """Names of the model's outputs: classes, or paths such as "hair/colour/grey"."""
@@ -83,7 +85,7 @@ PICTURES = {"faces": 16_000, "birds": 8000}
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("tiny-attributes", "faces", "", steps=2400),
+        Recipe("tiny-attributes", "faces", "", steps=4800, cycles=2),
         Recipe("tiny-age", "faces", "faces-age", steps=500),
         Recipe("tiny-gender", "faces", "faces-gender", steps=500),
         Recipe("tiny-species", "birds", "birds-species", steps=900),
@@ -175,7 +177,8 @@ def train(
     total = 0.0
     end = recipe.steps if most is None else min(most, recipe.steps)
     while done < end and time.monotonic() < deadline:
-        pace = min(1.0, (done + 1) / 60) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done / recipe.steps)))
+        fallen = done * recipe.cycles / recipe.steps % 1
+        pace = min(1.0, (done + 1) / 60) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fallen)))
         for group in optimizer.param_groups:
             group["lr"] = _LEARNING_RATE * pace
         rng = np.random.default_rng([seed, done])

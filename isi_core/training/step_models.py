@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tokenizers import pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
     BertTokenizer,
     BlipConfig,
@@ -41,35 +42,53 @@ _GREY = [0.5, 0.5, 0.5]
 
 
 def corpus(articles: int = 4000) -> Iterator[str]:
-    """Titles and headlines of articles that may be trained on, and every printable character on its own."""
+    """Titles and headlines of articles that may be trained on, and their captions."""
     for article in draw_articles("step tokenizers", articles, held_out=False):
         yield article.title
         for step in article.steps:
             yield from (step.headline, caption(step.scene))
-    for character in map(chr, range(33, 127)):
-        yield from (character, f"x{character}", f"{character}x") * 2
 
 
 @cache
 def clip_tokenizer() -> CLIPTokenizer:
-    """Byte-level BPE as CLIP's; any text can be encoded, and nothing but the end is the end-of-text token."""
-    trained = CLIPTokenizer().train_new_from_iterator(corpus(), _VOCABULARY, show_progress=False)
-    state = _state(trained)
-    vocabulary: dict[str, int] = state["vocab"]
+    """Byte-level BPE as CLIP's; any text can be encoded, and nothing but the end is the end-of-text token.
+
+    CLIP pools at the first end-of-text token, which is also its unknown token: no byte may be unknown.
+    """
+    blank = CLIPTokenizer()
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    known = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=_VOCABULARY, special_tokens=known, end_of_word_suffix="</w>", show_progress=False
+    )
+    state = _trained(models.BPE(end_of_word_suffix="</w>"), blank, trainer)
     merges: list[Any] = [tuple(merge) for merge in state["merges"]]
-    # CLIP pools at the first end-of-text token, which is also its unknown token: no byte may be unknown.
-    for byte in sorted(pre_tokenizers.ByteLevel.alphabet()):
-        for token in (byte, f"{byte}</w>"):
-            vocabulary.setdefault(token, len(vocabulary))
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=LONGEST)
+    return CLIPTokenizer(vocab=state["vocab"], merges=merges, model_max_length=LONGEST)
 
 
 @cache
 def blip_tokenizer() -> BertTokenizer:
     """WordPiece as BERT's."""
-    made: BertTokenizer = BertTokenizer().train_new_from_iterator(corpus(), _VOCABULARY, show_progress=False)
-    made.model_max_length = LONGEST
-    return made
+    letters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
+    known = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    trainer = trainers.WordPieceTrainer(vocab_size=_VOCABULARY, special_tokens=known, show_progress=False)
+    state = _trained(models.WordPiece(unk_token="[UNK]"), BertTokenizer(), trainer)
+    return BertTokenizer(vocab=state["vocab"], model_max_length=LONGEST)
+
+
+def _trained(model: models.Model, like: Any, trainer: Any) -> dict[str, Any]:
+    """The model's state after training, with the normalizer and the words of a tokenizer without a vocabulary.
+
+    The trainer gets every letter as a token that is known beforehand: the numbers that it gives to letters itself
+    differ from one process to the next where the model marks the ends or the insides of words, and with them the ties
+    between merges.
+    """
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = like.backend_tokenizer.normalizer
+    tokenizer.pre_tokenizer = like.backend_tokenizer.pre_tokenizer
+    tokenizer.train_from_iterator(corpus(), trainer)
+    state: dict[str, Any] = json.loads(tokenizer.to_str())["model"]
+    return state
 
 
 @cache
@@ -78,13 +97,6 @@ def roberta_tokenizer() -> RobertaTokenizer:
     made: RobertaTokenizer = RobertaTokenizer().train_new_from_iterator(corpus(), _VOCABULARY, show_progress=False)
     made.model_max_length = LONGEST
     return made
-
-
-def _state(tokenizer: Any) -> dict[str, Any]:
-    import json
-
-    state: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
-    return state
 
 
 def _tower(blocks: int) -> dict[str, Any]:

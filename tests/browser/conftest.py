@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
@@ -18,7 +19,13 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="package")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def studio_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the running app keeps its runs in."""
+    return tmp_path_factory.mktemp("studio")
+
+
+@pytest.fixture(scope="package")
+def studio(studio_home: Path) -> Iterator[str]:
     """The address of a running app."""
-    with serving(tmp_path_factory.mktemp("studio")) as url:
+    with serving(studio_home) as url:
         yield url

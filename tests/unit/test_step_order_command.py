@@ -12,6 +12,7 @@ import torch
 
 from isi_core.cli import main
 from isi_core.domain.home import HOME_VARIABLE
+from isi_core.models.catalogue import EMBEDDED
 from isi_core.models.encoders.loading import load_encoder
 from isi_core.models.encoders.rows import ENCODERS
 from isi_core.training.step_bank import PROGRESS, caption, sight
@@ -138,3 +139,24 @@ def test_each_objective_goes_down(name: str) -> None:
         first = first or {key: value.item() for key, value in losses.items()}
         optimize(optimizers, torch.stack(list(losses.values())).sum(), weights)
     assert sum(value.item() for value in losses.values()) < 0.8 * sum(first.values())
+
+
+def test_a_tokenizer_trained_anew_is_the_one_that_is_shipped() -> None:
+    """In another process than the one that wrote it: a training that is resumed must find its own words."""
+    from transformers import AutoTokenizer
+
+    from isi_core.training import step_models
+
+    for folder, made in (
+        ("tiny-clip", step_models.clip_tokenizer()),
+        ("tiny-blip", step_models.blip_tokenizer()),
+        ("tiny-vit-roberta/text", step_models.roberta_tokenizer()),
+    ):
+        shipped = AutoTokenizer.from_pretrained(EMBEDDED / folder)
+        assert type(shipped) is type(made)
+        assert shipped.get_vocab() == made.get_vocab()
+        for text in ("Put the block down gently, if you like.", "Ünknown wörds: 42!"):
+            assert shipped(text)["input_ids"] == made(text)["input_ids"]
+    # No letter is CLIP's unknown token, for it pools at the first one.
+    clip = step_models.clip_tokenizer()
+    assert clip("~é☃z Q")["input_ids"].index(clip.eos_token_id) == len(clip("~é☃z Q")["input_ids"]) - 1

@@ -34,7 +34,7 @@ class EncoderRow:
 
 ENCODERS: tuple[EncoderRow, ...] = (
     EncoderRow("tiny-clip", "clip", EMBEDDED / "tiny-clip", 958_657, embedded=True, licence="Apache-2.0"),
-    EncoderRow("tiny-blip", "blip", EMBEDDED / "tiny-blip", embedded=True, licence="Apache-2.0"),
+    EncoderRow("tiny-blip", "blip", EMBEDDED / "tiny-blip", 1_032_002, embedded=True, licence="Apache-2.0"),
     EncoderRow(
         "tiny-vit-roberta", "vit-roberta", EMBEDDED / "tiny-vit-roberta", 936_768, embedded=True, licence="Apache-2.0"
     ),

@@ -159,9 +159,16 @@ class Ranking:
             deltas = self.effects.deltas(edits)
             known = [delta.change for delta in deltas if delta.valid] if enough_valid(deltas) else []
             values.append(float(np.mean(known)) if known else float("nan"))
-        if self._partial is not None:
-            self._partial(self._result(stopped=True))
+            self._tell_partial()
         return values
+
+    def _tell_partial(self) -> None:
+        """Tell what is known so far, for at most a fifth of the time."""
+        began = time.monotonic()
+        if self._partial is not None and began >= self._next_partial:
+            self._partial(self._result(stopped=True))
+            spent = time.monotonic() - began
+            self._next_partial = began + max(0.3, 5 * spent)
 
     def _score(self, sets: Sequence[EditSet]) -> list[float]:
         return [in_direction(change, self.settings.direction) for change in self._changes(sets)]

@@ -19,7 +19,7 @@ from isi_core.reports.figures import heat_map_legend, heat_map_reading, is_grid
 from isi_core.reports.wording import decoding_words, number, rank_words
 from isi_core.studies.averages import Averages, usual, why_not_comparable
 from isi_core.ui import frame, resources
-from isi_core.ui.vqa import work
+from isi_core.ui.vqa import attention_views, work
 from isi_core.ui.vqa.desk import Desk, Entry
 from isi_core.ui.wording import as_written
 
@@ -88,7 +88,7 @@ def results(desk: Desk, trial: Trial | None) -> None:
     _answer(evaluation)
     averages = averages_of(entry)
     _uncertainty(evaluation, averages)
-    _attention(evaluation, averages)
+    _attention(desk, evaluation, averages)
     downloads([entry], "current")
 
 
@@ -214,7 +214,7 @@ def _uncertainty(evaluation: Evaluation, averages: Averages | None) -> None:
             st.caption(f"The dataset's means were measured otherwise: {as_written(decoding_words(measured))}.")
 
 
-def _attention(evaluation: Evaluation, averages: Averages | None) -> None:
+def _attention(desk: Desk, evaluation: Evaluation, averages: Averages | None) -> None:
     found = evaluation.attribution
     with st.container(border=True, key="vqa_attention"):
         st.markdown("**Attention attribution**")
@@ -235,6 +235,7 @@ def _attention(evaluation: Evaluation, averages: Averages | None) -> None:
             frame.figure(charts.token_figure(found), "tokens")
         if not is_grid(found.heat_map):
             st.caption("This model cuts the picture into tiles: its heat map cannot be laid over it.")
+            attention_views.show(desk, evaluation)
             return
         picture, words = st.columns([5, 6], vertical_alignment="top")
         opacity = words.slider("Heat map opacity (0–1)", 0.0, 1.0, 0.55, 0.05, key="vqa_heat_opacity")
@@ -243,6 +244,7 @@ def _attention(evaluation: Evaluation, averages: Averages | None) -> None:
         picture.image(drawn, width=_PICTURE_WIDTH)
         words.image(heat_map_legend(found.heat_map), width=280)
         words.caption(as_written(heat_map_reading(found.heat_map, evaluation.trial.image.size)))
+        attention_views.show(desk, evaluation)
 
 
 def report(entries: list[Entry]) -> bytes:

@@ -15,6 +15,7 @@ from isi_core.studies.draft import Draft
 from isi_core.studies.jobs import Job
 from isi_core.studies.trials import build_trial, example_investigation
 from isi_core.ui import background, resources
+from isi_core.ui.vqa import attention_views
 from isi_core.ui.vqa.desk import Desk, Entry
 
 EVERYTHING = ("answer", "uncertainty", "attention")
@@ -94,6 +95,7 @@ def collect(desk: Desk) -> bool:
         # What was finished before a failure or a Cancel is kept too.
         kept = [desk.keep(entry) for entry in desk.arrived]
         desk.arrived = []
+        attention_views.forget_old(desk)
         if len(kept) > 1:
             desk.investigation = tuple(kept)
 
