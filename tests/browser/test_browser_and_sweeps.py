@@ -98,12 +98,15 @@ def test_import_filter_open_sweep_leave_come_back_analyse(browser: Browser, stud
         pages.preset(page, "sweeps_analysis", "Effects").click()
         page.locator(f"{chart}effects canvas, {chart}effects svg").first.wait_for()
         pages.preset(page, "sweeps_analysis", "Table").click()
-        page.locator(".st-key-sweeps_table [data-testid=stDataFrame]").wait_for()
+        page.locator(".st-key-sweeps_table").wait_for(state="attached")
+        page.get_by_text("Each cell: the value and its 95 % interval").wait_for()
         rows = list(csv.DictReader(io.StringIO(pages.download(page, "sweeps_download_results_csv").decode())))
         assert errors == []
 
     assert {(row["row"], row["condition"]) for row in rows} == {
-        (str(place), condition) for place in range(1, SIX + 1) for condition in ("natural/none", "natural/complementary")
+        (str(place), condition)
+        for place in range(1, SIX + 1)
+        for condition in ("natural/none", "natural/complementary")
     }
     assert len(rows) == 2 * SIX
     assert all(row["answer"] and row["verdict"] in ("yes", "no", "unclear") and not row["error"] for row in rows)

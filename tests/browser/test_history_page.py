@@ -46,9 +46,10 @@ def _sweep(store: Store) -> str:
 
 def _tick(page: Page, row: int) -> None:
     """Tick a row of the table, which is drawn on a canvas."""
-    table = page.locator("[class*=st-key-runs_table] canvas").first
-    table.wait_for()
-    table.click(position={"x": 18, "y": _ROW * (row + 1) + _ROW // 2})
+    page.locator("[class*=st-key-runs_table] canvas").first.wait_for(state="attached")
+    page.locator("[class*=st-key-runs_table] [data-testid=stDataFrame]").click(
+        position={"x": 18, "y": _ROW * (row + 1) + _ROW // 2}
+    )
 
 
 def test_a_sweeps_runs_are_found_compared_and_exported(browser: Browser, studio: str, studio_home: Path) -> None:

@@ -112,7 +112,7 @@ def test_failures_end_the_command_with_their_reason(world: Path, run: Run) -> No
 
 def test_another_process_sees_it_pauses_it_and_a_stop_by_keyboard_resumes(world: Path, store: Path, run: Run) -> None:
     # So many that none of the two runs can end before it is stopped, however fast the machine.
-    noises = [str(sigma) for sigma in range(6, 126, 6)]
+    noises = [str(sigma) for sigma in range(3, 123, 3)]
     options, total = planned(world, "--noise", ",".join(noises), "--measure", "answer"), 12 * (1 + len(noises))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "isi_core", "sweep", "run", "--store", str(store), *options, "--json"]

@@ -1,4 +1,4 @@
-"""Twenty sessions clicking at once on one model: the path that the page VQA Interventions takes, without its widgets."""
+"""Twenty sessions clicking at once on one model: the path of the page VQA Interventions, without its widgets."""
 
 from __future__ import annotations
 

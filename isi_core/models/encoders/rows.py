@@ -33,10 +33,10 @@ class EncoderRow:
 
 
 ENCODERS: tuple[EncoderRow, ...] = (
-    EncoderRow("tiny-clip", "clip", EMBEDDED / "tiny-clip", 958_657, embedded=True, licence="Apache-2.0"),
-    EncoderRow("tiny-blip", "blip", EMBEDDED / "tiny-blip", 1_032_002, embedded=True, licence="Apache-2.0"),
+    EncoderRow("tiny-clip", "clip", EMBEDDED / "tiny-clip", 953_857, embedded=True, licence="Apache-2.0"),
+    EncoderRow("tiny-blip", "blip", EMBEDDED / "tiny-blip", 1_028_354, embedded=True, licence="Apache-2.0"),
     EncoderRow(
-        "tiny-vit-roberta", "vit-roberta", EMBEDDED / "tiny-vit-roberta", 936_768, embedded=True, licence="Apache-2.0"
+        "tiny-vit-roberta", "vit-roberta", EMBEDDED / "tiny-vit-roberta", 927_168, embedded=True, licence="Apache-2.0"
     ),
     EncoderRow("clip", "clip", "openai/clip-vit-base-patch32", 151_277_313, licence="MIT"),
     EncoderRow("blip", "blip", "Salesforce/blip-itm-base-coco", 223_444_482, licence="BSD-3-Clause"),
