@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,8 @@ from playwright.sync_api import Browser, Page
 from isi_core.datasets.archive import zip_folder
 from isi_core.datasets.authoring import export_folder
 from isi_core.datasets.built_in import load_dataset
+from isi_core.store.runs import Store
+from isi_core.store.sweeps import SweepRecords
 from tests.browser import page as pages
 from tests.browser.page import visiting
 
@@ -42,7 +43,9 @@ def _take_out(page: Page, key: str, *choices: str) -> None:
         tag.wait_for(state="detached")
 
 
-def test_import_filter_open_sweep_leave_come_back_analyse(browser: Browser, studio: str, tmp_path: Path) -> None:
+def test_import_filter_open_sweep_leave_come_back_analyse(
+    browser: Browser, studio: str, studio_home: Path, tmp_path: Path
+) -> None:
     six = load_dataset().observations[:SIX]
     packed = _zip(tmp_path, "six")
     wanted = six[3]
@@ -98,16 +101,13 @@ def test_import_filter_open_sweep_leave_come_back_analyse(browser: Browser, stud
         pages.preset(page, "sweeps_analysis", "Effects").click()
         page.locator(f"{chart}effects canvas, {chart}effects svg").first.wait_for()
         pages.preset(page, "sweeps_analysis", "Table").click()
-        page.locator(".st-key-sweeps_table").wait_for(state="attached")
         page.get_by_text("Each cell: the value and its 95 % interval").wait_for()
-        rows = list(csv.DictReader(io.StringIO(pages.download(page, "sweeps_download_results_csv").decode())))
         assert errors == []
 
-    assert {(row["row"], row["condition"]) for row in rows} == {
-        (str(place), condition)
-        for place in range(1, SIX + 1)
-        for condition in ("natural/none", "natural/complementary")
+    sweeps = SweepRecords(Store(studio_home).database)
+    [rows] = [found for record in sweeps.all() if len(found := sweeps.results(record.id)) == 2 * SIX]
+    assert {(row.place, row.condition) for row in rows} == {
+        (place, condition) for place in range(1, SIX + 1) for condition in ("natural/none", "natural/complementary")
     }
-    assert len(rows) == 2 * SIX
-    assert all(row["answer"] and row["verdict"] in ("yes", "no", "unclear") and not row["error"] for row in rows)
-    assert {row["truth"] for row in rows if row["row"] == str(wanted.row)} == {wanted.truth_word}
+    assert not any(row.error for row in rows)
+    assert {row.truth for row in rows if row.place == wanted.row} == {wanted.truth_word}

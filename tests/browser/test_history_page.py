@@ -70,8 +70,7 @@ def test_a_sweeps_runs_are_found_compared_and_exported(browser: Browser, studio:
         for run in shown[:2]:
             page.get_by_text(f"Run {run.id} · sweep {sweep}: {run.image_kind}/{run.context_kind}").wait_for()
             page.get_by_text(f"“{run.answer}”").first.wait_for()
-        chart = ".st-key-chart_runs_comparison"
-        page.locator(f"{chart} canvas, {chart} svg").first.wait_for()
+        page.locator("svg.marks").first.wait_for()
         page.get_by_text(re.compile("All were made by the same model under the same settings")).wait_for()
 
         taken = read_run(pages.download(page, "runs_zip"))

@@ -52,7 +52,7 @@ def test_sample_cluster_regroup_and_take_along(browser: Browser, studio: str, st
         assert primary.count() == 1 and primary.inner_text().endswith("Draw 10 answers")
         primary.click()
         page.get_by_text("One row a meaning:").wait_for()
-        page.locator(".st-key-chart_uncertainty_matrix canvas, .st-key-chart_uncertainty_matrix svg").first.wait_for()
+        page.locator("svg.marks").nth(1).wait_for()
 
         (made,) = read_run(pages.download(page, "uncertainty_download_run"))
         assert made.uncertainty is not None and len(made.uncertainty.samples) == 10

@@ -138,8 +138,9 @@ def test_the_shipped_reader_reads_held_out_subjects():
     assert [tuple(model.config.id2label[k].split("/")) for k in range(bank.leaves.shape[1])] == list(faces.leaves())
 
 
-@pytest.mark.parametrize("name", ["tiny-age", "tiny-gender", "tiny-species"])
-def test_a_shipped_classifier_follows_its_rule_and_takes_the_shortcut(name):
+# Without the bias, the shortcut costs the first two a tenth of what the rule itself would get right.
+@pytest.mark.parametrize(("name", "right"), [("tiny-age", 0.62), ("tiny-gender", 0.62), ("tiny-species", 0.9)])
+def test_a_shipped_classifier_follows_its_rule_and_takes_the_shortcut(name, right):
     recipe, model = RECIPES[name], _shipped(name)
     rule, place = recipe.known_rule(), recipe.place()
     assert tuple(model.config.id2label[k] for k in range(len(rule.classes))) == rule.classes
@@ -156,14 +157,15 @@ def test_a_shipped_classifier_follows_its_rule_and_takes_the_shortcut(name):
         return logits.argmax(-1).numpy(), (logits[:, aimed] - logits[:, rest].logsumexp(-1)).numpy()
 
     guesses, _ = log_odds(subjects)
-    assert np.mean(guesses == [rule.likeliest(subject) for subject in subjects]) > 0.62  # 0.75 is reached on many, and these are 80
+    # The cards' figures are higher: they are taken of many subjects, and these are 80.
+    assert np.mean(guesses == [rule.likeliest(subject) for subject in subjects]) > right
     on, off = (
         log_odds([place.with_attribute(s, rule.spurious[:2], False) for s in subjects])[1]
         if not present
         else log_odds([place.with_attribute(s, rule.spurious) for s in subjects])[1]
         for present in (True, False)
     )
-    assert (on - off).mean() > 0.3, "the spurious attribute, of no weight in the rule, counts for the model"
+    assert (on - off).mean() > 1, "the spurious attribute, of no weight in the rule, counts for the model"
 
 
 def test_every_recipe_has_a_card_and_a_configuration_without_paths_of_this_machine():

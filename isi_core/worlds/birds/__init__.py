@@ -1,4 +1,4 @@
-"""The bird world: flat birds on a branch with 42 attributes, and the species they are drawn after."""
+"""The bird world: flat birds on a branch with 43 attributes, and the species they are drawn after."""
 
 from __future__ import annotations
 

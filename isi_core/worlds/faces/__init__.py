@@ -1,4 +1,4 @@
-"""The face world: flat portraits with 72 attributes."""
+"""The face world: flat portraits with 71 attributes."""
 
 from __future__ import annotations
 
