@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from isi_core.commands.parts import (
     MEASURES,
-    Progress,
     open_dataset,
     open_shelf,
     plain,
@@ -26,6 +25,7 @@ from isi_core.commands.parts import (
     watched_progress,
 )
 from isi_core.domain.errors import InputError, StudioError
+from isi_core.domain.progress import part_of
 
 if TYPE_CHECKING:
     from isi_core.domain.evaluation import Evaluation
@@ -109,7 +109,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         if {"attention", "uncertainty"} <= wanted and not vlm.capabilities.attention:
             tell(f"{vlm.record.name} does not tell its attention: it is left out.")
         for i, observation in enumerate(chosen):
-            part = _share(progress, i, len(chosen))
+            part = part_of(progress, i / len(chosen), (i + 1) / len(chosen))
             try:
                 trial = trial_of(observation)
                 if "uncertainty" in wanted:
@@ -176,11 +176,6 @@ def _write_report(evaluations: list[Evaluation], path: Path, dataset: Dataset) -
         path.write_bytes(report)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}): choose another file.") from None
-
-
-def _share(progress: Progress | None, i: int, n: int) -> Progress | None:
-    """The progress of one of n parts."""
-    return None if progress is None else lambda message, fraction: progress(message, (i + fraction) / n)
 
 
 def _add_model_options(command: argparse.ArgumentParser) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isi_core.domain.errors import InputError
+from isi_core.domain.progress import Progress
 
 if TYPE_CHECKING:
     from isi_core.domain.observation import Dataset
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from isi_core.studies.vqa import Wanted
 
 MEASURES = ("answer", "uncertainty", "attention")
-Progress = Callable[[str, float], None]
 
 
 def read_json(path: Path) -> object:

@@ -7,10 +7,11 @@ import io
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from isi_core.domain.errors import InputError
+from isi_core.domain.progress import Progress
 
 MAX_FILES = 100_000
 MAX_FILE_BYTES = 500_000_000
@@ -21,7 +22,6 @@ SUFFIXES = {".csv", ".tsv", ".jsonl", ".parquet", ".arrow", ".json", ".png", ".j
 
 _CHUNK = 1 << 20
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # one time for all makes the same files the same bytes
-Progress = Callable[[str, float], None]
 
 
 def unpack_zip(source: Path, folder: Path, progress: Progress | None = None) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,8 +14,8 @@ from isi_core.datasets.isi_folder import NO_ANNOTATED, FolderRow
 from isi_core.datasets.pictures import MAX_BYTES, open_picture
 from isi_core.datasets.tables import Table, text_of
 from isi_core.domain.errors import InputError
+from isi_core.domain.progress import Progress
 
-Progress = Callable[[str, float], None]
 PARTS = ("image", "question", "answer", "complementary", "contradictory", "description", "family", "annotated")
 NEEDED = ("image", "question")
 MAX_FILES = 500_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,8 +28,8 @@ from isi_core.datasets.tables import STATE, SUFFIXES, Table, read_table
 from isi_core.domain.errors import InputError
 from isi_core.domain.home import home_folder
 from isi_core.domain.observation import Dataset
+from isi_core.domain.progress import Progress
 
-Progress = Callable[[str, float], None]
 _DEPTH = 3  # folders that a zip file may wrap around a dataset
 _LISTED = 200_000
 _FORGOTTEN = 2 * 24 * 3600.0  # seconds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,8 +14,8 @@ from PIL import Image
 from isi_core.datasets.pictures import open_picture
 from isi_core.domain.errors import InputError
 from isi_core.domain.observation import Dataset, Observation
+from isi_core.domain.progress import Progress
 
-Progress = Callable[[str, float], None]
 SIDE = 16
 """The difference hash has SIDE x SIDE bits."""
 MOST_BITS = 12

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -12,6 +12,7 @@ from PIL import Image
 
 from isi_core.datasets.isi_folder import FolderRow, require_empty, write_isi_folder
 from isi_core.domain.errors import InputError
+from isi_core.domain.progress import Progress
 from isi_core.worlds.scenes.drawing import render_annotated, render_scene
 from isi_core.worlds.scenes.graph import Scene, SceneObject, draw_held_out_scene
 from isi_core.worlds.scenes.language import describe, nudge
@@ -21,8 +22,6 @@ MAX_COUNT = 10_000
 HARD_OBJECTS = 6
 """Objects in the scenes of the hardest tenth."""
 _OBJECTS = (2, 3, 3, 4, 4)
-
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from isi_core.datasets.pictures import open_picture
 from isi_core.domain.errors import InputError
+from isi_core.domain.progress import Progress
 from isi_core.domain.step_pairs import KINDS, PictureSource
 
 ARTICLES_NAME = "articles.jsonl"
@@ -22,7 +23,6 @@ MAX_JSON_BYTES = 500_000_000
 MAX_ARTICLES = 200_000
 UNSORTED = "uncategorized"
 
-Progress = Callable[[str, float], None]
 _TITLES = ("title", "goal", "task", "name")
 _CATEGORIES = ("category", "category_hierarchy", "categories")
 _HEADLINES = ("headline", "text", "title", "step", "description")

@@ -10,11 +10,12 @@ from uuid import uuid4
 
 from isi_core.datasets.archive import unpack_zip
 from isi_core.datasets.howto_articles import BUILT_IN
-from isi_core.datasets.step_articles import Progress, read_articles
+from isi_core.datasets.step_articles import read_articles
 from isi_core.datasets.step_pair_files import TEST_FILE, TRAIN_FILE, read_pairs
 from isi_core.datasets.step_pairs import SAMPLE
 from isi_core.domain.errors import InputError
 from isi_core.domain.home import home_folder
+from isi_core.domain.progress import Progress
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 _DEPTH = 3

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from isi_core.datasets.isi_folder import require_empty
-from isi_core.datasets.step_articles import MAX_JSON_BYTES, MAX_TEXT, Progress, file_inside, json_entries
+from isi_core.datasets.step_articles import MAX_JSON_BYTES, MAX_TEXT, file_inside, json_entries
 from isi_core.datasets.step_pictures import open_image, png_bytes
 from isi_core.domain.errors import InputError
+from isi_core.domain.progress import Progress
 from isi_core.domain.step_pairs import KINDS, PairSplits, PictureSource, StepPair
 
 TRAIN_FILE, VALIDATION_FILE, TEST_FILE = "train.jsonl", "validation.jsonl", "test.jsonl"

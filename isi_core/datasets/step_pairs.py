@@ -10,10 +10,11 @@ from pathlib import Path
 from random import Random
 
 from isi_core.datasets.howto_articles import BUILT_IN, SAMPLE_FOLDER, as_step_article
-from isi_core.datasets.step_articles import MIN_SIDE, ArticleSet, Progress, StepArticle, read_articles
+from isi_core.datasets.step_articles import MIN_SIDE, ArticleSet, StepArticle, read_articles
 from isi_core.datasets.step_pair_files import TEST_FILE, TRAIN_FILE, read_pairs, write_pairs
 from isi_core.datasets.step_pictures import open_image, open_images
 from isi_core.domain.errors import InputError
+from isi_core.domain.progress import Progress
 from isi_core.domain.step_pairs import KINDS, PairSplits, StepPair
 from isi_core.worlds.howtos import CATEGORIES, draw_articles
 

@@ -17,3 +17,8 @@ class ModelError(StudioError):
 
 class Cancelled(StudioError):
     """Raised inside a running job when its user pressed Cancel."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library's says, in one line that a sentence can hold; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

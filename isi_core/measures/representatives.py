@@ -7,12 +7,13 @@ both ways, for k clusters, and `cluster` finds in them what it would have found 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isi_core.domain.errors import ModelError
+from isi_core.domain.progress import Progress, part_of
 from isi_core.domain.uncertainty import Rule
 from isi_core.measures.clustering import equivalent
 from isi_core.models.entailment.protocol import CLASSES, ENTAILMENT, EntailmentModel
@@ -21,7 +22,6 @@ MANY = 30
 """Different answers above which not every pair is asked about."""
 
 Floats = NDArray[np.float64]
-Progress = Callable[[str, float], None]
 
 
 def representative_probabilities(
@@ -55,7 +55,7 @@ def representative_probabilities(
         there = [(shown[i], shown[j]) for j in later]
         back = [(shown[j], shown[i]) for j in later]
         asked = [pair for pair in dict.fromkeys([*there, *back]) if pair not in known]
-        known |= zip(asked, _ask(asked, entailment, _part(progress, i / n, (i + 1) / n)), strict=True)
+        known |= zip(asked, _ask(asked, entailment, part_of(progress, i / n, (i + 1) / n)), strict=True)
         for j, forward, backward in zip(later, there, back, strict=True):
             table[i, j], table[j, i] = known[forward], known[backward]
         # A later cluster takes over an answer, as the published code has it.
@@ -83,9 +83,3 @@ def _ask(pairs: list[tuple[str, str]], entailment: EntailmentModel, progress: Pr
     if found.shape != (len(pairs), len(CLASSES)) or not np.isfinite(found).all():
         raise ModelError(f"{entailment.record.name} returned values that are not numbers: load it in float32.")
     return found
-
-
-def _part(progress: Progress | None, low: float, high: float) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda message, fraction: progress(message, low + (high - low) * fraction)

@@ -8,7 +8,7 @@ log-likelihoods (length-normalized); answers that imply each other share a clust
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from scipy.special import entr, softmax
 
 from isi_core.domain.answer import Answer
 from isi_core.domain.errors import InputError, ModelError
+from isi_core.domain.progress import Progress
 from isi_core.domain.uncertainty import LikelihoodKind, Rule, Uncertainty, UncertaintySettings
 from isi_core.measures.clustering import RULES, cluster
 from isi_core.measures.representatives import MANY, representative_probabilities
@@ -25,7 +26,6 @@ from isi_core.models.entailment.protocol import CLASSES, ENTAILMENT, EntailmentM
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Progress = Callable[[str, float], None]
 
 
 def answer_weights(log_likelihoods: ArrayLike) -> Floats:

@@ -14,7 +14,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from isi_core.domain.errors import ModelError
 from isi_core.domain.evaluation import ModelRecord
+from isi_core.domain.progress import Progress
 from isi_core.models import memory
 from isi_core.models.catalogue import CatalogueRow, Kind, find_entailment, find_vlm
 from isi_core.models.entailment.protocol import EntailmentModel
@@ -29,7 +30,6 @@ from isi_core.models.vlm.protocol import VisionLanguageModel
 
 _log = logging.getLogger(__name__)
 
-Progress = Callable[[str, float], None]
 Key = tuple[Kind, str, str]
 
 RESIDENT_VARIABLE = "ISI_RESIDENT_MODELS"

@@ -13,7 +13,7 @@ from typing import Any
 from isi_core.datasets.tables import decode
 from isi_core.domain.attributes import Attribute
 from isi_core.domain.errors import InputError
-from isi_core.reports.run_tables import cell
+from isi_core.reports.run_tables import csv_bytes
 from isi_core.reports.wording import number, one_line
 from isi_core.studies.counterfactuals.results import Result, SetResult
 
@@ -199,14 +199,14 @@ def ranking_csv(result: Result) -> bytes:
                 **_provenance(result),
             }
         )
-    return table(rows)
+    return csv_bytes(rows)
 
 
 def deltas_csv(result: Result) -> bytes:
     """One row an edit of a picture (UTF-8): score before and after, and why it was flagged."""
     names = dict(result.pictures)
     joint = [j.whole for j in result.joint]
-    return table(
+    return csv_bytes(
         [
             {
                 "edit": " and ".join(edit.text for edit in found.edits),
@@ -227,7 +227,7 @@ def deltas_csv(result: Result) -> bytes:
 
 def joint_csv(result: Result) -> bytes:
     """One row a joint edit (UTF-8): its parts, what they do alone, together, and beyond their sum."""
-    return table(
+    return csv_bytes(
         [
             {
                 "attributes": " and ".join(edit.text for edit in joint.whole.edits),
@@ -255,13 +255,3 @@ def _provenance(result: Result) -> dict[str, Any]:
     }
     names = {key: value.get("name", "") for key, value in result.settings.items() if isinstance(value, Mapping)}
     return {"class": result.class_label, **names, **{k: v for k, v in plain.items() if k not in names}}
-
-
-def table(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Rows of one set of columns as CSV (UTF-8)."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\r\n")
-    columns = list(rows[0]) if rows else []
-    writer.writerow(columns)
-    writer.writerows([cell(row[column]) for column in columns] for row in rows)
-    return buffer.getvalue().encode()

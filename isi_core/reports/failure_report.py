@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from reportlab import rl_config
 from reportlab.lib.colors import HexColor
-from reportlab.lib.pagesizes import A4
-from reportlab.pdfgen.canvas import Canvas
-from reportlab.platypus import BaseDocTemplate, Flowable, Frame, Image, KeepTogether, PageTemplate, Spacer, Table
+from reportlab.platypus import Flowable, KeepTogether, Spacer, Table
 
-from isi_core import __version__
 from isi_core.domain.palette import WRONG
-from isi_core.reports.charts import Figure, figure_png, figure_size
+from isi_core.reports.charts import Figure
 from isi_core.reports.failure_cases import FORESEEN, MISSED, surest_cases
 from isi_core.reports.failure_figures import every_figure
 from isi_core.reports.failure_tables import ranking_rows
@@ -29,14 +24,12 @@ from isi_core.reports.failure_words import (
     severe_words,
     task_title,
 )
+from isi_core.reports.pages import chart, typeset
 from isi_core.reports.typeset import (
     BODY,
-    BOLD,
     CELL,
     CELL_BOLD,
-    FADED,
     NOTE,
-    REGULAR,
     RULE,
     RULED,
     SMALL,
@@ -44,7 +37,6 @@ from isi_core.reports.typeset import (
     SUBHEADING,
     TITLE,
     WIDTH,
-    fit,
     labelled,
     paragraph,
     register_fonts,
@@ -52,10 +44,6 @@ from isi_core.reports.typeset import (
 from isi_core.reports.wording import duration, number, one_line
 from isi_core.studies.failure.results import BenchmarkResult
 
-_MARGIN = (A4[0] - WIDTH) / 2
-_SCALE = 3.0
-_POINTS = 0.72
-_TALLEST = 560.0
 _SIGNS = {"warning": "!", "evidence": "+", "none": "–"}
 _RANKED = ("rank", "explainer", "layer", "AUC", "DeLong interval", "bootstrap interval", "p (Holm)", "train AUC")
 _WIDTHS = (28, 138, 32, 38, 84, 84, 48, 47)
@@ -83,12 +71,13 @@ def build_failure_report(result: BenchmarkResult, curves: Sequence[str] = ()) ->
         *[_said(c.strength, c.sentence) for c in conclusions(result)],
     ]
     for place, figure in enumerate(every_figure(result, chosen)):
-        story += [Spacer(1, 8), KeepTogether(_chart(figure))]
+        story += [Spacer(1, 8), KeepTogether(chart(_narrowed(figure), points=0.72))]
         if not place:
             story += _ranking(result)
     story += _cases(result)
     story += _settings(result)
-    return _typeset(story, title, severe_words(result))
+    severe = severe_words(result)
+    return typeset(story, title, f"Severe findings of the linter: {severe}" if severe else "", head=46.0)
 
 
 def _linter(result: BenchmarkResult) -> list[Flowable]:
@@ -201,42 +190,7 @@ def _settings(result: BenchmarkResult) -> list[Flowable]:
     return [paragraph("Settings", SUBHEADING), table]
 
 
-def _chart(figure: Figure) -> list[Flowable]:
-    drawn = replace(figure, chart=figure.chart.properties(width=430)) if _single(figure) else figure
-    png = figure_png(drawn, _SCALE)
-    across, down = figure_size(png, _SCALE)
-    points = min(_POINTS, WIDTH / across, _TALLEST / down)
-    return [
-        Image(io.BytesIO(png), across * points, down * points, hAlign="LEFT"),
-        Spacer(1, 3),
-        paragraph(figure.reading, NOTE),
-    ]
-
-
-def _single(figure: Figure) -> bool:
-    """One plot, whose width can be set; charts beside each other have their own."""
-    return hasattr(figure.chart, "layer") or hasattr(figure.chart, "mark")
-
-
-def _typeset(story: list[Flowable], title: str, warning: str) -> bytes:
-    # Binary streams: the file comes out a fifth smaller and in half the time.
-    rl_config.useA85 = 0
-    buffer = io.BytesIO()
-    frame = Frame(_MARGIN, 46, WIDTH, A4[1] - 92, leftPadding=0, rightPadding=0, topPadding=0, bottomPadding=0)
-    document = BaseDocTemplate(
-        buffer, pagesize=A4, title=title, author=f"ISI Studio {__version__}", creator=f"ISI Studio {__version__}"
-    )
-
-    def around(canvas: Canvas, _: object) -> None:
-        if warning:
-            canvas.setFont(BOLD, 7.5)
-            canvas.setFillColor(HexColor(WRONG))
-            canvas.drawString(_MARGIN, A4[1] - 32, fit(f"Severe findings of the linter: {warning}", WIDTH, BOLD, 7.5))
-        canvas.setFont(REGULAR, 7)
-        canvas.setFillColor(FADED)
-        canvas.drawString(_MARGIN, 25, fit(f"ISI Studio {__version__} · {title}", WIDTH - 60, REGULAR, 7))
-        canvas.drawRightString(A4[0] - _MARGIN, 25, f"page {canvas.getPageNumber()}")
-
-    document.addPageTemplates(PageTemplate("page", [frame], onPage=around))
-    document.build(story)
-    return buffer.getvalue()
+def _narrowed(figure: Figure) -> Figure:
+    """One plot at the report's width; charts beside each other have their own."""
+    single = hasattr(figure.chart, "layer") or hasattr(figure.chart, "mark")
+    return replace(figure, chart=figure.chart.properties(width=430)) if single else figure

@@ -8,7 +8,7 @@ from typing import Any
 
 from isi_core.measures.statistics import Interval
 from isi_core.reports.failure_words import explainer_title, name_of, name_of_key, p_words, paired, ranked, severe_words
-from isi_core.reports.sweep_tables import table
+from isi_core.reports.run_tables import csv_bytes
 from isi_core.reports.wording import number
 from isi_core.studies.failure.results import BenchmarkResult, LintFinding
 
@@ -16,7 +16,7 @@ from isi_core.studies.failure.results import BenchmarkResult, LintFinding
 def scores_csv(result: BenchmarkResult) -> bytes:
     """One row an explainer and layer (UTF-8): both intervals, p-values, average precision, Brier score."""
     warning = severe_words(result)
-    return table(
+    return csv_bytes(
         [
             {
                 "task": result.plan.task,
@@ -46,7 +46,7 @@ def cases_csv(result: BenchmarkResult) -> bytes:
     """One row a case (UTF-8): what was asked and answered, its split, and the score by every explainer's best layer."""
     best = ranked(result)
     scores = {s.key: dict(zip(s.case_ids, s.scores, strict=True)) for s in best}
-    return table(
+    return csv_bytes(
         [
             {
                 "case": c.id,
@@ -73,7 +73,7 @@ def predictions_csv(result: BenchmarkResult) -> bytes:
     The task names the explainer as well, so that none are mixed; the layer is empty where it reads none.
     """
     success = {c.id: int(c.success) for c in result.cases}
-    return table(
+    return csv_bytes(
         [
             {"task": f"{result.plan.task} {s.explainer}", "layer": s.layer, "label": success[case], "score": score}
             for s in result.scores
@@ -84,7 +84,7 @@ def predictions_csv(result: BenchmarkResult) -> bytes:
 
 def comparisons_csv(result: BenchmarkResult) -> bytes:
     """One row a pair of explainers (UTF-8): DeLong's paired test."""
-    return table(
+    return csv_bytes(
         [
             {
                 "first": t.first,
@@ -102,7 +102,7 @@ def comparisons_csv(result: BenchmarkResult) -> bytes:
 
 def findings_csv(findings: Sequence[LintFinding]) -> bytes:
     """One row a finding of the linter (UTF-8)."""
-    return table([{**f.to_json(), "examples": "; ".join(f.examples)} for f in findings])
+    return csv_bytes([{**f.to_json(), "examples": "; ".join(f.examples)} for f in findings])
 
 
 def ranking_rows(result: BenchmarkResult) -> list[dict[str, Any]]:

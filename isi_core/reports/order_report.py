@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from typing import Any
 
-from reportlab.platypus import Flowable, Image, KeepTogether, Spacer, Table
+from reportlab.platypus import Flowable, KeepTogether, Spacer, Table
 
 from isi_core.datasets.step_statistics import CategoryCount
-from isi_core.reports.charts import Figure, figure_png, figure_size
+from isi_core.reports.charts import Figure
 from isi_core.reports.order_tables import SHORT, accuracy_rows, significance, tested_columns
+from isi_core.reports.pages import chart, settings_table, typeset
 from isi_core.reports.typeset import (
     CELL,
     CELL_BOLD,
@@ -19,8 +19,6 @@ from isi_core.reports.typeset import (
     NUMBER,
     NUMBER_BOLD,
     RULED,
-    SMALL,
-    SMALL_BOLD,
     SUBHEADING,
     TITLE,
     WIDTH,
@@ -28,12 +26,10 @@ from isi_core.reports.typeset import (
     paragraph,
     register_fonts,
 )
-from isi_core.reports.uncertainty_report import typeset
 from isi_core.reports.wording import number, one_line
 from isi_core.studies.step_order.results import ALL, CategoryAccuracy, GridResult
 
 _MOST_COLUMNS = 9
-_SCALE, _POINTS, _TALLEST = 3.0, 0.68, 560.0
 
 
 def build_order_report(
@@ -68,22 +64,11 @@ def build_order_report(
     if statistics:
         story += [KeepTogether([paragraph("Pairs", SUBHEADING), _statistics(statistics)])]
     for figure in figures:
-        story += [Spacer(1, 8), KeepTogether(_chart(figure))]
-    told: list[list[Any]] = [
-        [paragraph(name.replace("_", " "), SMALL_BOLD), paragraph(one_line(_plain(value), 600), SMALL)]
-        for name, value in {"created": grid.created, "complete": grid.complete, **grid.settings}.items()
-    ]
+        story += [Spacer(1, 8), KeepTogether(chart(figure))]
+    told = {"created": grid.created, "complete": grid.complete, **grid.settings}
     story.append(paragraph("Settings", SUBHEADING))
-    story.append(Table(told, colWidths=[110, WIDTH - 110], style=RULED[3:], hAlign="LEFT"))
+    story.append(settings_table((name.replace("_", " "), _plain(value)) for name, value in told.items()))
     return typeset(story, f"Step order: {one_line(grid.data, 80)}")
-
-
-def _chart(figure: Figure) -> list[Flowable]:
-    png = figure_png(figure, _SCALE)
-    across, down = figure_size(png, _SCALE)
-    points = min(_POINTS, WIDTH / across, _TALLEST / down)
-    picture = Image(io.BytesIO(png), across * points, down * points, hAlign="LEFT")
-    return [picture, Spacer(1, 3), paragraph(figure.reading, NOTE)]
 
 
 def _plain(value: Any) -> str:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from isi_core.datasets.step_statistics import CategoryCount
-from isi_core.reports.run_tables import cell
+from isi_core.reports.run_tables import csv_bytes
 from isi_core.studies.step_order.results import (
     ALL,
     MODALITIES,
@@ -114,13 +111,3 @@ def gaps_csv(gaps: Sequence[GapResult]) -> bytes:
 def statistics_csv(rows: Sequence[CategoryCount]) -> bytes:
     """One row a category (UTF-8)."""
     return csv_bytes([{**asdict(row), "pairs": row.pairs} for row in rows])
-
-
-def csv_bytes(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """The rows under their columns' names (UTF-8)."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\r\n")
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    writer.writerow(columns)
-    writer.writerows([cell(row.get(column)) for column in columns] for row in rows)
-    return buffer.getvalue().encode()

@@ -33,13 +33,13 @@ def results_csv(evaluations: Sequence[Evaluation], labels: Sequence[str]) -> byt
     """One row an evaluation (UTF-8); numbers at full precision, empty cells for what was not measured."""
     pairs = enumerate(zip(evaluations, labels, strict=True), start=1)
     rows = [_result_row(i, evaluation, label) for i, (evaluation, label) in pairs]
-    return _csv(list(rows[0]) if rows else (), rows)
+    return csv_bytes(rows)
 
 
 def samples_csv(evaluations: Sequence[Evaluation], labels: Sequence[str]) -> bytes:
     """One row a sampled answer (UTF-8); log-likelihoods are means over tokens, in nats."""
     pairs = enumerate(zip(evaluations, labels, strict=True), start=1)
-    return _csv(_SAMPLE_COLUMNS, [row for i, (e, label) in pairs for row in _sample_rows(i, e, label)])
+    return csv_bytes([row for i, (e, label) in pairs for row in _sample_rows(i, e, label)], _SAMPLE_COLUMNS)
 
 
 def _result_row(place: int, evaluation: Evaluation, label: str) -> dict[str, Any]:
@@ -121,9 +121,11 @@ def _is_number(text: str) -> bool:
     return re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text) is not None
 
 
-def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bytes:
+def csv_bytes(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> bytes:
+    """Rows as CSV (UTF-8) under `columns`, else under every name that a row has, in the order they come."""
+    names = columns if columns is not None else list(dict.fromkeys(name for row in rows for name in row))
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\r\n")
-    writer.writerow(columns)
-    writer.writerows([cell(row[column]) for column in columns] for row in rows)
+    writer.writerow(names)
+    writer.writerows([cell(row.get(name)) for name in names] for row in rows)
     return buffer.getvalue().encode()

@@ -18,13 +18,12 @@ from isi_core.reports.charts import (
     MEASURE,
     Figure,
     cluster_figure,
-    figure_png,
-    figure_size,
     layer_figure,
     token_figure,
 )
 from isi_core.reports.figures import heat_map_legend, heat_map_overlay, heat_map_reading, is_grid, thumbnail
 from isi_core.reports.overview import fitted, image_file
+from isi_core.reports.pages import chart
 from isi_core.reports.settings import interventions, settings
 from isi_core.reports.typeset import (
     BARE,
@@ -50,9 +49,6 @@ from isi_core.studies.averages import Averages, averaged_preset, usual, why_not_
 
 _GUTTER = 17.0
 _HALF = (WIDTH - _GUTTER) / 2
-# Points a chart's pixel, so that its 11 pixel type comes out at 7.5 points; pixels drawn a chart's pixel.
-_POINTS = 0.68
-_SCALE = 3.0
 _FLATTER = 0.78
 _PICTURE_SIDE = 945  # 80 mm at 300 dots an inch
 _LONGEST_CELL = 400
@@ -279,11 +275,4 @@ def _chart(figure: Figure, width: float, plot_width: int) -> list[Flowable]:
     """The chart at a type size shared by all charts, no wider than `width`, over its reading."""
     height = round(_FLATTER * figure.chart.height)
     drawn = replace(figure, chart=figure.chart.properties(width=plot_width, height=height))
-    png = figure_png(drawn, _SCALE)
-    across, down = figure_size(png, _SCALE)
-    points = min(_POINTS, width / across)
-    return [
-        Image(io.BytesIO(png), across * points, down * points, hAlign="LEFT"),
-        Spacer(1, 3),
-        paragraph(figure.reading, NOTE),
-    ]
+    return chart(drawn, width=width)

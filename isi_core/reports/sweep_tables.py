@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from isi_core.measures.statistics import Interval
 from isi_core.reports import sweep_figures
-from isi_core.reports.run_tables import cell
+from isi_core.reports.run_tables import csv_bytes
 from isi_core.reports.wording import number
 from isi_core.store.sweeps import SweepResult
 from isi_core.studies.averages import MEASURES
@@ -44,7 +42,7 @@ def published_note(models: Sequence[str]) -> str:
 
 def results_csv(results: Sequence[SweepResult], answers: Mapping[str, str] | None = None) -> bytes:
     """One row an evaluation (UTF-8), failures with their sentence; empty cells for what was not measured."""
-    return table(
+    return csv_bytes(
         [
             {
                 "model": r.model,
@@ -76,7 +74,7 @@ def conditions_csv(analysis: Analysis) -> bytes:
         for name in (*RATES, *MEANS):
             row |= _interval(name, s.values.get(name))
         rows.append(row)
-    return table(rows)
+    return csv_bytes(rows)
 
 
 def effects_csv(analysis: Analysis) -> bytes:
@@ -94,12 +92,12 @@ def effects_csv(analysis: Analysis) -> bytes:
             "mcnemar_p_holm": e.p_adjusted,
         }
         rows.append(row)
-    return table(rows)
+    return csv_bytes(rows)
 
 
 def flips_csv(analysis: Analysis) -> bytes:
     """One row a model and ordered pair of conditions (UTF-8)."""
-    return table(
+    return csv_bytes(
         [
             {"model": f.model, "first": f.first, "second": f.second, "n": f.n, "flips": f.flips, "share": f.share}
             for f in analysis.flips
@@ -109,7 +107,7 @@ def flips_csv(analysis: Analysis) -> bytes:
 
 def families_csv(analysis: Analysis) -> bytes:
     """One row a model, condition and family of questions (UTF-8), Wilson's 95 % interval."""
-    return table(
+    return csv_bytes(
         [
             {"model": f.model, "condition": f.condition, "family": f.family, "n": f.accuracy.n}
             | _interval("accuracy", f.accuracy)
@@ -120,7 +118,7 @@ def families_csv(analysis: Analysis) -> bytes:
 
 def calibration_csv(found: Sequence[Calibration]) -> bytes:
     """One row a model and condition (UTF-8): AUROC of the entropy for wrong answers, area under risk-coverage."""
-    return table(
+    return csv_bytes(
         [
             {"model": c.model, "condition": c.condition, "score": c.score, "n": c.n, "wrong": c.wrong}
             | _interval("auroc", c.auroc)
@@ -132,7 +130,7 @@ def calibration_csv(found: Sequence[Calibration]) -> bytes:
 
 def risk_csv(found: Sequence[Calibration]) -> bytes:
     """One row a point of a risk-coverage curve (UTF-8)."""
-    return table(
+    return csv_bytes(
         [
             {"model": c.model, "condition": c.condition, "score": c.score}
             | {"coverage": p.coverage, "risk": p.risk, "threshold": p.threshold}
@@ -233,13 +231,3 @@ def _interval(name: str, found: Interval | None) -> dict[str, float | None]:
         f"{name}_low": found.low if found and bounded else None,
         f"{name}_high": found.high if found and bounded else None,
     }
-
-
-def table(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Rows of the same columns as CSV (UTF-8)."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\r\n")
-    columns = list(rows[0]) if rows else []
-    writer.writerow(columns)
-    writer.writerows([cell(row[column]) for column in columns] for row in rows)
-    return buffer.getvalue().encode()

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from reportlab import rl_config
-from reportlab.lib.pagesizes import A4
-from reportlab.pdfgen.canvas import Canvas
-from reportlab.platypus import BaseDocTemplate, Flowable, Frame, Image, KeepTogether, PageTemplate, Spacer, Table
+from reportlab.platypus import Flowable, KeepTogether, Spacer, Table
 
-from isi_core import __version__
 from isi_core.measures.side_by_side import MeasureRow
-from isi_core.reports.charts import Figure, figure_png, figure_size
+from isi_core.reports.charts import Figure
+from isi_core.reports.pages import chart, settings_table, typeset
 from isi_core.reports.typeset import (
     CELL,
     CELL_BOLD,
-    FADED,
     NOTE,
     NUMBER,
     NUMBER_BOLD,
-    REGULAR,
     RULED,
     SMALL,
-    SMALL_BOLD,
     SUBHEADING,
     TITLE,
     WIDTH,
-    fit,
     labelled,
     paragraph,
     register_fonts,
@@ -37,10 +29,6 @@ from isi_core.reports.typeset import (
 from isi_core.reports.uncertainty_tables import ClusterRow, measure_range
 from isi_core.reports.wording import number, one_line
 
-_MARGIN = (A4[0] - WIDTH) / 2
-_SCALE = 3.0
-_POINTS = 0.68
-_TALLEST = 560.0
 _LONGEST = 300
 _MOST_CLUSTERS = 40
 
@@ -68,12 +56,8 @@ def build_uncertainty_report(
     if len(clusters) > _MOST_CLUSTERS:
         story.append(paragraph(f"The first {_MOST_CLUSTERS} of {len(clusters)} clusters; the CSV has all.", NOTE))
     for figure in figures:
-        story += [Spacer(1, 8), KeepTogether(_chart(figure))]
-    pairs: list[list[Any]] = [
-        [paragraph(name, SMALL_BOLD), paragraph(one_line(value, 600), SMALL)] for name, value in settings
-    ]
-    table = Table(pairs, colWidths=[110, WIDTH - 110], style=RULED[3:], hAlign="LEFT")
-    story.append(KeepTogether([paragraph("Settings", SUBHEADING), table]))
+        story += [Spacer(1, 8), KeepTogether(chart(replace(figure, chart=figure.chart.properties(width=440))))]
+    story.append(KeepTogether([paragraph("Settings", SUBHEADING), settings_table(settings)]))
     return typeset(story, f"Semantic uncertainty: {one_line(label, 80)}")
 
 
@@ -114,36 +98,3 @@ def _clusters(clusters: Sequence[ClusterRow]) -> Table:
 def _texts(cluster: ClusterRow) -> str:
     shown = "; ".join(f"{one_line(text, 120) or '(empty answer)'} ({count}×)" for text, count in cluster.texts[:8])
     return shown + (f"; and {len(cluster.texts) - 8} more" if len(cluster.texts) > 8 else "")
-
-
-def _chart(figure: Figure) -> list[Flowable]:
-    drawn = replace(figure, chart=figure.chart.properties(width=440))
-    png = figure_png(drawn, _SCALE)
-    across, down = figure_size(png, _SCALE)
-    points = min(_POINTS, WIDTH / across, _TALLEST / down)
-    return [
-        Image(io.BytesIO(png), across * points, down * points, hAlign="LEFT"),
-        Spacer(1, 3),
-        paragraph(figure.reading, NOTE),
-    ]
-
-
-def typeset(story: list[Flowable], title: str) -> bytes:
-    """The story on A4 pages whose foot has the title and the page number."""
-    # Binary streams: the file comes out a fifth smaller and in half the time.
-    rl_config.useA85 = 0
-    buffer = io.BytesIO()
-    frame = Frame(_MARGIN, 46, WIDTH, A4[1] - 86, leftPadding=0, rightPadding=0, topPadding=0, bottomPadding=0)
-    document = BaseDocTemplate(
-        buffer, pagesize=A4, title=title, author=f"ISI Studio {__version__}", creator=f"ISI Studio {__version__}"
-    )
-
-    def foot(canvas: Canvas, _: object) -> None:
-        canvas.setFont(REGULAR, 7)
-        canvas.setFillColor(FADED)
-        canvas.drawString(_MARGIN, 25, fit(f"ISI Studio {__version__} · {title}", WIDTH - 60, REGULAR, 7))
-        canvas.drawRightString(A4[0] - _MARGIN, 25, f"page {canvas.getPageNumber()}")
-
-    document.addPageTemplates(PageTemplate("page", [frame], onPage=foot))
-    document.build(story)
-    return buffer.getvalue()

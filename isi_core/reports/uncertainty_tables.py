@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +13,7 @@ from isi_core.measures.answer_groups import ComparedAnswers, Grouping, Groups, g
 from isi_core.measures.convergence import Step
 from isi_core.measures.semantic_entropy import cluster_assignment_entropy
 from isi_core.measures.side_by_side import MeasureRow
-from isi_core.reports.run_tables import cell
+from isi_core.reports.run_tables import csv_bytes
 from isi_core.reports.wording import number
 
 
@@ -56,12 +54,12 @@ def measures_csv(rows: Sequence[MeasureRow], settings: Mapping[str, Any]) -> byt
         }
         for row in rows
     ]
-    return _table(table)
+    return csv_bytes(table)
 
 
 def answers_csv(answers: ComparedAnswers, groups: Groups) -> bytes:
     """One row an answer (UTF-8): cluster, likelihoods, and every token with its log-likelihoods as JSON lists."""
-    return _table(
+    return csv_bytes(
         [
             {
                 "answer": place,
@@ -81,7 +79,7 @@ def answers_csv(answers: ComparedAnswers, groups: Groups) -> bytes:
 def entailment_csv(answers: ComparedAnswers) -> bytes:
     """One row an ordered pair of answers (UTF-8): 0 contradiction, 1 neutral, 2 entailment, and P(entailment)."""
     n = len(answers)
-    return _table(
+    return csv_bytes(
         [
             {
                 "answer": i + 1,
@@ -98,7 +96,7 @@ def entailment_csv(answers: ComparedAnswers) -> bytes:
 
 def convergence_csv(steps: Sequence[Step]) -> bytes:
     """One row a subset size (UTF-8), in nats."""
-    return _table([{"n": s.n, "mean": s.mean, "low": s.low, "high": s.high, "close": s.close} for s in steps])
+    return csv_bytes([{"n": s.n, "mean": s.mean, "low": s.low, "high": s.high, "close": s.close} for s in steps])
 
 
 def sweep_points(evaluations: Sequence[Evaluation], grouping: Grouping) -> list[tuple[float, float, float]]:
@@ -114,7 +112,7 @@ def sweep_points(evaluations: Sequence[Evaluation], grouping: Grouping) -> list[
 def sweep_csv(evaluations: Sequence[Evaluation], grouping: Grouping) -> bytes:
     """One row a temperature (UTF-8), entropies in nats, with the model and the decoding."""
     by_temperature = {made.decoding.temperature: made for made in evaluations}
-    return _table(
+    return csv_bytes(
         [
             {
                 "temperature": temperature,
@@ -132,12 +130,3 @@ def sweep_csv(evaluations: Sequence[Evaluation], grouping: Grouping) -> bytes:
             for temperature, semantic, discrete in sweep_points(evaluations, grouping)
         ]
     )
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\r\n")
-    columns = list(rows[0]) if rows else []
-    writer.writerow(columns)
-    writer.writerows([cell(row[column]) for column in columns] for row in rows)
-    return buffer.getvalue().encode()

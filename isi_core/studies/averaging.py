@@ -12,9 +12,10 @@ from isi_core.domain.decoding import Decoding
 from isi_core.domain.errors import InputError
 from isi_core.domain.evaluation import Evaluation
 from isi_core.domain.observation import Dataset, Observation
+from isi_core.domain.progress import Progress
 from isi_core.domain.uncertainty import UncertaintySettings
 from isi_core.models.entailment.protocol import EntailmentModel
-from isi_core.models.vlm.protocol import Progress, VisionLanguageModel
+from isi_core.models.vlm.protocol import VisionLanguageModel
 from isi_core.studies.averages import BASELINE, MEASURES, Averages, FamilyAverage, MeasureAverage, PresetAverage
 from isi_core.studies.sweep.plan import ModelChoice, SweepItem, SweepPlan, preset_conditions
 from isi_core.studies.vqa import Wanted, evaluate_together

@@ -18,14 +18,13 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from isi_core.domain.errors import Cancelled, InputError, StudioError
+from isi_core.domain.progress import Progress
 from isi_core.store.job_records import LIVE, JobRecord, JobRecords, JobState
 from isi_core.store.runs import Store
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Progress = Callable[[str, float], None]
-"""Told a message and the fraction done, in [0, 1]; raises `Cancelled` once the job was cancelled."""
 Work = Callable[[Progress], T]
 
 WORKERS = 2

@@ -17,8 +17,9 @@ from PIL import Image
 
 from isi_core.domain.answer import Answer
 from isi_core.domain.errors import InputError, ModelError
+from isi_core.domain.progress import Progress
 from isi_core.domain.trial import Trial
-from isi_core.models.vlm.protocol import AnswerLikelihoods, Progress, VisionLanguageModel
+from isi_core.models.vlm.protocol import AnswerLikelihoods, VisionLanguageModel
 
 Floats = NDArray[np.float64]
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
 
 from isi_core.domain.evaluation import Evaluation
+from isi_core.domain.progress import Progress
 from isi_core.models.shelf import Shelf
 from isi_core.studies.vqa import Wanted, evaluate
 
-Progress = Callable[[str, float], None]
 TOLERANCE = 1e-4
 """Numbers that differ by at most this are the same: what other hardware or another batch makes of the last digits."""
 

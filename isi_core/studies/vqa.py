@@ -13,12 +13,13 @@ from typing import Any, Literal
 from isi_core.domain.decoding import Decoding
 from isi_core.domain.errors import InputError
 from isi_core.domain.evaluation import Evaluation, Measure
+from isi_core.domain.progress import Progress, part_of
 from isi_core.domain.trial import Trial
 from isi_core.domain.uncertainty import UncertaintySettings
 from isi_core.measures import semantic_entropy
 from isi_core.measures.attribution import attribute
 from isi_core.models.entailment.protocol import EntailmentModel
-from isi_core.models.vlm.protocol import Progress, VisionLanguageModel
+from isi_core.models.vlm.protocol import VisionLanguageModel
 
 Wanted = Literal["answer", "uncertainty", "attention"]
 WANTED: tuple[Wanted, ...] = ("answer", "uncertainty", "attention")
@@ -28,13 +29,6 @@ _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "pillow")
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that shape an answer."""
     return {name: importlib.metadata.version(name) for name in _LIBRARIES}
-
-
-def _part(progress: Progress | None, start: float, end: float) -> Progress | None:
-    """The progress of one part, scaled into the whole."""
-    if progress is None:
-        return None
-    return lambda message, fraction: progress(message, start + (end - start) * fraction)
 
 
 def evaluate(
@@ -104,7 +98,7 @@ def evaluate_together(
     if "attention" in wanted and (vlm.capabilities.attention or "uncertainty" not in wanted):
         asked.add("attention")
     share = 0.8 if "uncertainty" in wanted else 1.0
-    outputs = vlm.evaluate(trials, decoding, asked, _part(progress, 0.0, share))
+    outputs = vlm.evaluate(trials, decoding, asked, part_of(progress, 0.0, share))
     seconds = (time.monotonic() - started) / max(len(trials), 1)
     made = []
     for i, (trial, output) in enumerate(zip(trials, outputs, strict=True)):
@@ -112,7 +106,7 @@ def evaluate_together(
         uncertainty = attribution = None
         if output.samples is not None and entailment is not None:
             before = time.monotonic()
-            part = _part(progress, share + (1 - share) * i / len(trials), share + (1 - share) * (i + 1) / len(trials))
+            part = part_of(progress, share + (1 - share) * i / len(trials), share + (1 - share) * (i + 1) / len(trials))
             uncertainty = semantic_entropy.measure(
                 output.samples, trial.question, entailment, settings or UncertaintySettings(), part
             )

@@ -33,6 +33,7 @@ from isi_core.reports.counterfactual_plate import Box, Plate, Words, plate_pictu
 from isi_core.reports.counterfactual_plate import Picture as Placed
 from isi_core.reports.counterfactual_report import build_counterfactual_report, export_files
 from isi_core.reports.counterfactual_truth import truth_figure, truth_of, truth_sentences
+from isi_core.reports.run_tables import csv_bytes
 from isi_core.studies.counterfactuals.results import Result, SetResult
 from isi_core.studies.counterfactuals.run import Settings, rank
 from isi_core.ui.counterfactuals import corpus_edits, kept
@@ -242,7 +243,7 @@ def test_a_ranked_list_is_read_from_what_people_have(made: tuple[Result, ranking
     found = tables.read_ranked_list(raw, "mine.csv", known)
     assert found.entries[:2] == (("facial hair › beard › full", 0.9), ("skin › marks › mole", 0.8))
     assert found.entries[2][0].startswith("=cmd")
-    assert _rows(tables.table(tables.beside_rows(found, found)))[2]["mine.csv"].startswith("'=cmd")
+    assert _rows(csv_bytes(tables.beside_rows(found, found)))[2]["mine.csv"].startswith("'=cmd")
     plain = tables.read_ranked_list(b"mole\ngoatee\nfull\n", "plain.txt", known)
     assert [text.split(" › ")[-1] for text, _ in plain.entries] == ["mole", "goatee", "full"]
     own = tables.read_ranked_list(json.dumps(result.to_json()).encode(), "ranking.json")

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from isi_core.domain.errors import Cancelled, InputError, ModelError
+from isi_core.domain.progress import Progress
 from isi_core.store.runs import Store
 from isi_core.studies import jobs as jobs_module
-from isi_core.studies.jobs import Checkpointed, Job, Jobs, Progress
+from isi_core.studies.jobs import Checkpointed, Job, Jobs
 
 
 @pytest.fixture

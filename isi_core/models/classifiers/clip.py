@@ -13,13 +13,13 @@ from PIL import Image
 
 from isi_core.domain.errors import InputError
 from isi_core.models.classifiers.loading import (
-    default_device,
     explained,
     folder_of,
     in_batches,
     record_of,
     refuse_missing,
 )
+from isi_core.models.devices import default_device
 from isi_core.models.threads import is_small, one_thread
 
 LONGEST_TEXT = 2_000

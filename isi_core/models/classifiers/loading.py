@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError
 
-from isi_core.domain.errors import ModelError
+from isi_core.domain.errors import ModelError, first_line
 from isi_core.models.out_of_memory import give_back, is_out_of_memory
 from isi_core.models.weights import weights_digest
 
@@ -42,23 +41,15 @@ def record_of(kind: str, name: str, source: str | Path, model: Any, revision: st
     }
 
 
-def default_device() -> torch.device:
-    """CUDA, else MPS, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
 @contextmanager
 def explained(name: str, what: str) -> Iterator[None]:
     """Turn what a library raises while loading into one sentence."""
     try:
         yield
     except LOADING_ERRORS as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ModelError(
-            f"The classifier {name} could not be loaded ({first[:200]}): give a folder or hub id of {what} with "
-            "safetensors weights, and check the connection for a hub id."
+            f"The classifier {name} could not be loaded ({first_line(error)[:200]}): give a folder or hub id of {what} "
+            "with safetensors weights, and check the connection for a hub id."
         ) from error
 
 

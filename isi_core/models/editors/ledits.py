@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from isi_core.domain.attributes import Attribute, EditSet
-from isi_core.domain.errors import InputError, ModelError, StudioError
+from isi_core.domain.errors import InputError, ModelError, StudioError, first_line
 from isi_core.models.editors.ledits_inversion import Inversion, InversionStore, inversion_key
 from isi_core.models.editors.ledits_loading import LeditsModel, load_ledits_model
 from isi_core.models.editors.protocol import Edited, Picture
@@ -280,8 +280,9 @@ class LeditsEditor:
             full = is_out_of_memory(error)
             if not full:
                 _log.warning("An edit with %s failed", self.model.record.name, exc_info=True)
-                line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-                raise ModelError(f"{self.model.record.name} could not edit the picture ({line}).") from error
+                raise ModelError(
+                    f"{self.model.record.name} could not edit the picture ({first_line(error)})."
+                ) from error
         finally:
             counting.remove()
             self._on_step = None

@@ -27,10 +27,11 @@ from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from isi_core.domain.errors import ModelError
+from isi_core.domain.errors import ModelError, first_line
 from isi_core.domain.evaluation import ModelRecord
+from isi_core.models.devices import default_device
 from isi_core.models.out_of_memory import is_out_of_memory
-from isi_core.models.vlm.loading import _default_device, _dtype, _first_line
+from isi_core.models.vlm.loading import choose_dtype
 from isi_core.models.weights import weights_digest
 
 _log = logging.getLogger(__name__)
@@ -106,8 +107,8 @@ def load_ledits_model(
     ModelError : not found, another kind of pipeline, a part or weights missing, or out of memory.
     """
     name = name or Path(source).name
-    place = torch.device(device or _default_device())
-    number = _dtype(dtype, place)
+    place = torch.device(device or default_device())
+    number = choose_dtype(dtype, place)
     try:
         folder = _folder(source, name, revision)
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
@@ -137,7 +138,7 @@ def load_ledits_model(
             ) from error
         _log.warning("Loading the diffusion pipeline %s failed", name, exc_info=True)
         raise ModelError(
-            f"The pipeline {name} could not be loaded ({_first_line(error)}): give a folder or hub id of a Stable "
+            f"The pipeline {name} could not be loaded ({first_line(error)}): give a folder or hub id of a Stable "
             "Diffusion or Stable Diffusion XL pipeline with safetensors weights, and check the connection for a hub id."
         ) from error
     _repair(pipeline)

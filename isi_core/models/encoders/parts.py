@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
-from isi_core.domain.errors import ModelError
+from isi_core.domain.errors import ModelError, first_line
 from isi_core.models.encoders.protocol import Family
 from isi_core.models.weights import weights_digest
 
@@ -64,10 +64,10 @@ def reading(origin: Origin, read: Callable[[], T]) -> T:
         raise ModelError(f"{origin.name} does not fit into memory: choose a smaller encoder.") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError) as e:
         _log.warning("Loading the encoder %s failed", origin.name, exc_info=True)
-        said = (str(e).strip().splitlines() or [type(e).__name__])[0].rstrip(".")
         raise ModelError(
-            f"The encoder {origin.name} could not be loaded ({said}): give a folder or hub id of a CLIP, BLIP ITM or "
-            "SigLIP model or of a ViT with a RoBERTa, with safetensors weights, and check the connection for a hub id."
+            f"The encoder {origin.name} could not be loaded ({first_line(e)}): give a folder or hub id of a CLIP, BLIP "
+            "ITM or SigLIP model or of a ViT with a RoBERTa, with safetensors weights, and check the connection for a "
+            "hub id."
         ) from e
 
 

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from isi_core.domain.errors import ModelError
+from isi_core.domain.errors import ModelError, first_line
 from isi_core.domain.evaluation import ModelRecord
-from isi_core.models.entailment.protocol import CLASSES, Pair, Progress
+from isi_core.domain.progress import Progress
+from isi_core.models.devices import default_device
+from isi_core.models.entailment.protocol import CLASSES, Pair
 from isi_core.models.out_of_memory import give_back, is_out_of_memory
 from isi_core.models.threads import is_small, one_thread
 from isi_core.models.weights import weights_digest
@@ -81,7 +83,7 @@ class HuggingFaceEntailment:
         except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
             _log.warning("Loading the entailment model %s failed", name, exc_info=True)
             raise ModelError(
-                f"The entailment model {name} could not be loaded ({_first_line(error)}): give a folder or hub id "
+                f"The entailment model {name} could not be loaded ({first_line(error)}): give a folder or hub id "
                 "of a sequence classifier with safetensors weights, and check the connection for a hub id."
             ) from error
         if loading["missing_keys"] or loading["mismatched_keys"]:
@@ -89,7 +91,7 @@ class HuggingFaceEntailment:
                 f"{name} has no trained entailment classifier (weights are missing): "
                 "choose a checkpoint that was fine-tuned on MNLI."
             )
-        place = torch.device(device or _default_device())
+        place = torch.device(device or default_device())
         model = model.to(place).eval()
         # A cut pair keeps its end: the answers, not the question that all pairs share.
         tokenizer.truncation_side = "left"
@@ -208,16 +210,6 @@ def _max_tokens(config: Any, tokenizer: Any) -> int:
     return min(LONGEST_PAIR, positions, int(tokenizer.model_max_length))
 
 
-def _default_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
 def _encodable(text: str) -> str:
     """The text with lone surrogates replaced, which no tokenizer takes."""
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isi_core.domain.evaluation import ModelRecord
+from isi_core.domain.progress import Progress
 
 CLASSES = ("contradiction", "neutral", "entailment")
 CONTRADICTION, NEUTRAL, ENTAILMENT = range(3)
 
 Pair = tuple[str, str]
-Progress = Callable[[str, float], None]
-"""Told a message and the fraction done, in [0, 1]; may raise `Cancelled` to stop the work."""
 
 
 class EntailmentModel(Protocol):

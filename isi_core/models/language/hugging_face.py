@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,14 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from isi_core.domain.errors import InputError, ModelError
+from isi_core.domain.errors import InputError, ModelError, first_line
 from isi_core.domain.evaluation import ModelRecord
+from isi_core.domain.progress import Progress
 from isi_core.models.catalogue import find_typed
+from isi_core.models.devices import default_device
 from isi_core.models.hidden_states import mean_weights, pooling
-from isi_core.models.language.protocol import Continuation, Progress, PromptStates
+from isi_core.models.language.protocol import Continuation, PromptStates
+from isi_core.models.out_of_memory import give_back
 from isi_core.models.threads import is_small, one_thread
 from isi_core.models.vlm.prefill import decoder_blocks
 from isi_core.models.weights import weights_digest
@@ -76,7 +78,7 @@ class HuggingFaceLanguageModel:
         """
         folder = Path(source) if Path(source).is_dir() else None
         options: dict[str, Any] = {"trust_remote_code": False, "revision": revision}
-        place = torch.device(device or _default_device())
+        place = torch.device(device or default_device())
         try:
             config = AutoConfig.from_pretrained(source, **options)
             tokenizer = AutoTokenizer.from_pretrained(source, **options)
@@ -89,10 +91,9 @@ class HuggingFaceLanguageModel:
             )
         except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
             _log.warning("Loading the language model %s failed", name, exc_info=True)
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
             raise ModelError(
-                f"The language model {name} could not be loaded ({first}): give a folder or hub id of a causal "
-                "language model with safetensors weights, and check the connection for a hub id."
+                f"The language model {name} could not be loaded ({first_line(error)}): give a folder or hub id of a "
+                "causal language model with safetensors weights, and check the connection for a hub id."
             ) from error
         model, loading = loaded
         missing = sorted(loading["missing_keys"]) + sorted(str(key) for key in loading["mismatched_keys"])
@@ -204,9 +205,7 @@ class HuggingFaceLanguageModel:
         """Give the memory back; the model cannot be used afterwards."""
         self._model = self._tokenizer = None
         self._blocks = []
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        give_back()
 
     @property
     def _pad(self) -> int:
@@ -270,9 +269,3 @@ def _padded(texts: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, tor
         ids[i, : len(text)] = torch.tensor(text)
         mask[i, : len(text)] = 1
     return ids, mask
-
-
-def _default_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

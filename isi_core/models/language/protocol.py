@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isi_core.domain.evaluation import ModelRecord
+from isi_core.domain.progress import Progress
 
-Progress = Callable[[str, float], None]
 Continuation = tuple[str, str]
 """A text and what follows it, whose likelihood is asked for."""
 

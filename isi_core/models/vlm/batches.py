@@ -7,7 +7,6 @@ other where it does not.
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -20,9 +19,9 @@ from transformers.cache_utils import DynamicLayer
 from isi_core.domain.attribution import GROUPS
 from isi_core.domain.errors import ModelError
 from isi_core.models.out_of_memory import is_out_of_memory
-from isi_core.models.vlm.attention_rows import Rows, no_rows, recording, watched
+from isi_core.models.vlm.attention_rows import Rows, no_rows, watched
 from isi_core.models.vlm.generation import Beginning, Generated, OnToken, go_on, next_logits
-from isi_core.models.vlm.prefill import Prefill, decoder_blocks, forward_hooks
+from isi_core.models.vlm.prefill import Prefill, first_pass
 from isi_core.models.vlm.prompt import Prompt
 from isi_core.models.vlm.sampling import Choice
 from isi_core.models.vlm.shared_prefix import agree, can_share, share_all
@@ -113,42 +112,23 @@ def read_prompts(
     ------
     ModelError : the model's output is not a number (a half-precision overflow).
     """
-    hidden: list[torch.Tensor] = []
-    blocks = decoder_blocks(model)
     ids, mask = _padded(prompts, padding)
-    pads = [ids.shape[1] - len(prompt) for prompt in prompts]
-
-    def keep(_block: torch.nn.Module, _inputs: Any, output: Any) -> None:
-        output = output[0] if isinstance(output, tuple) else output
-        hidden.append(output[:, -1].to("cpu", torch.float32, copy=True))
-        if on_block is not None:
-            on_block(len(hidden), len(blocks))
-
     recorder = BatchRecorder(prompts, model.device) if record_rows else None
-    given: dict[str, Any] = {
+    given = {
         key: torch.cat([prompt.inputs[key] for prompt in prompts])
         for key in prompts[0].inputs
         if key not in ("input_ids", "attention_mask")
     }
-    given |= {"attention_mask": mask, "past_key_values": DynamicCache(config=model.config), "use_cache": True}
-    next_position = None
-    if "position_ids" in inspect.signature(model.forward).parameters:
-        given["position_ids"] = model._prepare_position_ids_for_generation(ids, given)
-        next_position = given["position_ids"][..., -1:] + 1
-    inputs = model.prepare_inputs_for_generation(ids, is_first_iteration=True, **given)
-    with forward_hooks(blocks, keep), recording(recorder):
-        output = model(**inputs, logits_to_keep=1, return_dict=True)
-    logits = output.logits[:, -1].float()
-    if logits.isnan().any():
-        raise ModelError("The model returned values that are not numbers: load it in float32 or bfloat16.")
+    first = first_pass(model, ids, given | {"attention_mask": mask}, recorder, on_block)
+    states, positions = first.hidden_states, first.next_position
     return [
         Prefill(
             prompt=prompt,
-            cache=_row_of(output.past_key_values, row, pads[row]),
-            logits=logits[row],
+            cache=_row_of(first.cache, row, ids.shape[1] - len(prompt)),
+            logits=first.logits[row],
             rows=recorder.rows(row) if recorder is not None else None,
-            hidden_states=torch.stack([states[row] for states in hidden]).numpy() if blocks else None,
-            next_position=None if next_position is None else next_position[..., row : row + 1, :],
+            hidden_states=None if states is None else states[row],
+            next_position=None if positions is None else positions[..., row : row + 1, :],
         )
         for row, prompt in enumerate(prompts)
     ]

@@ -19,6 +19,7 @@ from isi_core.domain.answer import Answer
 from isi_core.domain.decoding import Decoding
 from isi_core.domain.errors import InputError, ModelError
 from isi_core.domain.evaluation import Measure, ModelOutput, ModelRecord
+from isi_core.domain.progress import Progress, part_of
 from isi_core.domain.trial import Trial
 from isi_core.models.vlm.endpoint_address import Endpoint
 from isi_core.models.vlm.endpoint_http import Line, Patience, Reply
@@ -31,7 +32,7 @@ from isi_core.models.vlm.endpoint_reply import (
     unknown_model,
     wants_other_limit,
 )
-from isi_core.models.vlm.protocol import Capabilities, Progress
+from isi_core.models.vlm.protocol import Capabilities
 
 IN_PARALLEL = 4
 """Requests under way at a time."""
@@ -114,7 +115,8 @@ class EndpointVLM:
         self._check(decoding, measures)
         outputs = []
         for i, trial in enumerate(trials):
-            outputs.append(self._evaluate(trial, decoding, measures, _part(progress, i, len(trials))))
+            part = part_of(progress, i / len(trials), (i + 1) / len(trials))
+            outputs.append(self._evaluate(trial, decoding, measures, part))
         if progress is not None and outputs:
             progress("Done", 1.0)
         return outputs
@@ -271,11 +273,6 @@ class _Question:
             server.limit = limit
             if completion.model not in ("", self._endpoint.model):
                 server.model = completion.model
-
-
-def _part(progress: Progress | None, i: int, n: int) -> Progress | None:
-    """The progress of one of n trials."""
-    return None if progress is None else lambda message, fraction: progress(message, (i + fraction) / n)
 
 
 def _message(image: Image.Image, text: str) -> dict[str, Any]:

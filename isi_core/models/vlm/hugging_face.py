@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +15,7 @@ from isi_core.domain.attribution import AttentionRecord
 from isi_core.domain.decoding import Decoding
 from isi_core.domain.errors import InputError, ModelError
 from isi_core.domain.evaluation import Measure, ModelOutput, ModelRecord
+from isi_core.domain.progress import Progress
 from isi_core.domain.trial import Trial
 from isi_core.models.out_of_memory import give_back, is_out_of_memory
 from isi_core.models.threads import is_small, one_thread
@@ -29,7 +29,7 @@ from isi_core.models.vlm.part import Part, never_back
 from isi_core.models.vlm.pictures import tower_picture
 from isi_core.models.vlm.prefill import CACHE_BYTES, Prefill, PrefillCache, decoder_blocks, read_prompt
 from isi_core.models.vlm.prompt import Prompt, PromptBuilder
-from isi_core.models.vlm.protocol import Capabilities, Progress
+from isi_core.models.vlm.protocol import Capabilities
 from isi_core.models.vlm.samples import draw_samples, draw_together
 from isi_core.models.vlm.sampling import Draw, Forced, Greedy
 from isi_core.models.vlm.shared_prefix import can_share
@@ -176,9 +176,7 @@ class HuggingFaceVLM:
         """Give the memory back; the model cannot be used afterwards."""
         self.prefills.clear()
         self._model = self._processor = self._prompts = None  # type: ignore[assignment]
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        give_back()
 
     @contextmanager
     def _running(self) -> Iterator[None]:

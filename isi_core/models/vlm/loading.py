@@ -17,8 +17,9 @@ from transformers import (
     GenerationConfig,
 )
 
-from isi_core.domain.errors import ModelError
+from isi_core.domain.errors import ModelError, first_line
 from isi_core.domain.evaluation import ModelRecord
+from isi_core.models.devices import default_device
 from isi_core.models.weights import weights_digest
 
 _log = logging.getLogger(__name__)
@@ -62,8 +63,8 @@ def load_checkpoint(
     folder = Path(source) if Path(source).is_dir() else None
     if isinstance(source, Path) and folder is None:
         raise ModelError(f"There is no folder {source} to load {name} from: check the path.")
-    place = torch.device(device or _default_device())
-    number = _dtype(dtype, place)
+    place = torch.device(device or default_device())
+    number = choose_dtype(dtype, place)
     options: dict[str, Any] = {"trust_remote_code": False, "revision": revision or "main"}
     try:
         config = AutoConfig.from_pretrained(source, **options)
@@ -89,7 +90,7 @@ def load_checkpoint(
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         _log.warning("Loading the vision-language model %s failed", name, exc_info=True)
         raise ModelError(
-            f"The model {name} could not be loaded ({_first_line(error)}): give a folder or hub id of an "
+            f"The model {name} could not be loaded ({first_line(error)}): give a folder or hub id of an "
             "image-text-to-text model with safetensors weights, and check the connection for a hub id."
         ) from error
     missing = sorted(loading["missing_keys"]) + sorted(str(key) for key in loading["mismatched_keys"])
@@ -167,7 +168,7 @@ def _end_tokens(model: Any, processor: Any) -> frozenset[int]:
     return frozenset()
 
 
-def _dtype(dtype: torch.dtype | str | None, device: torch.device) -> torch.dtype:
+def choose_dtype(dtype: torch.dtype | str | None, device: torch.device) -> torch.dtype:
     """float32 on a CPU, however the weights are stored; else bfloat16 where the device has it, else float16."""
     if isinstance(dtype, torch.dtype):
         return dtype
@@ -181,13 +182,3 @@ def _dtype(dtype: torch.dtype | str | None, device: torch.device) -> torch.dtype
     if device.type == "cuda" and torch.cuda.is_bf16_supported():
         return torch.bfloat16
     return torch.float16
-
-
-def _default_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from isi_core.models.vlm.protocol import Progress
+from isi_core.domain.progress import Progress
 
 
 @dataclass(frozen=True)

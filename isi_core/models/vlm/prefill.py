@@ -17,7 +17,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from isi_core.domain.errors import ModelError
-from isi_core.models.vlm.attention_rows import RowRecorder, Rows, recording
+from isi_core.models.vlm.attention_rows import Recorder, RowRecorder, Rows, recording
 from isi_core.models.vlm.prompt import Prompt
 
 CACHE_BYTES = 1 << 30
@@ -137,40 +137,75 @@ def read_prompt(
     ------
     ModelError : the model's output is not a number (a half-precision overflow).
     """
+    recorder = RowRecorder(prompt, model.device) if record_rows else None
+    given = {key: value for key, value in prompt.inputs.items() if key != "input_ids"}
+    first = first_pass(model, prompt.inputs["input_ids"], given, recorder, on_block)
+    return Prefill(
+        prompt=prompt,
+        cache=first.cache,
+        logits=first.logits[0],
+        rows=recorder.rows() if recorder is not None and recorder.layers else None,
+        hidden_states=None if first.hidden_states is None else first.hidden_states[0],
+        next_position=first.next_position,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class FirstPass:
+    """What a pass over prompts of one length leaves at their last tokens.
+
+    Attributes
+    ----------
+    cache : keys and values of all tokens.
+    logits : (n, vocabulary) float32.
+    hidden_states : (n, layers, hidden) float32; None where the blocks could not be found.
+    next_position : (..., n, 1) position ids of the first answer tokens; None where the model takes none.
+    """
+
+    cache: DynamicCache
+    logits: torch.Tensor
+    hidden_states: NDArray[np.float32] | None
+    next_position: torch.Tensor | None
+
+
+def first_pass(
+    model: Any,
+    ids: torch.Tensor,
+    given: dict[str, Any],
+    recorder: Recorder | None,
+    on_block: Callable[[int, int], None] | None = None,
+) -> FirstPass:
+    """Run prompts, (n, tokens) ids with whatever else the model is `given`, as `generate` does.
+
+    Raises
+    ------
+    ModelError : the model's output is not a number (a half-precision overflow).
+    """
     hidden: list[torch.Tensor] = []
     blocks = decoder_blocks(model)
 
-    def keep(block: torch.nn.Module, inputs: Any, output: Any) -> None:
+    def keep(_block: torch.nn.Module, _inputs: Any, output: Any) -> None:
         output = output[0] if isinstance(output, tuple) else output
         # A copy, since a view of the last token would keep all tokens' states of every block.
-        hidden.append(output[0, -1].to("cpu", torch.float32, copy=True))
+        hidden.append(output[:, -1].to("cpu", torch.float32, copy=True))
         if on_block is not None:
             on_block(len(hidden), len(blocks))
 
-    recorder = RowRecorder(prompt, model.device) if record_rows else None
-    given: dict[str, Any] = {key: value for key, value in prompt.inputs.items() if key != "input_ids"}
-    given |= {"past_key_values": DynamicCache(config=model.config), "use_cache": True}
-    ids = prompt.inputs["input_ids"]
+    given = given | {"past_key_values": DynamicCache(config=model.config), "use_cache": True}
     next_position = None
     if "position_ids" in inspect.signature(model.forward).parameters:
-        # As `generate` does. Positions handed over, and not left to the model, since some models remember where text
-        # stands after a picture from their latest prefill, which may be another prompt's when this one is continued.
+        # Positions handed over, and not left to the model, since some models remember where text stands after a
+        # picture from their latest prefill, which may be another prompt's when this one is continued.
         given["position_ids"] = model._prepare_position_ids_for_generation(ids, given)
         next_position = given["position_ids"][..., -1:] + 1
     inputs = model.prepare_inputs_for_generation(ids, is_first_iteration=True, **given)
     with forward_hooks(blocks, keep), recording(recorder):
         output = model(**inputs, logits_to_keep=1, return_dict=True)
-    logits = output.logits[0, -1].float()
+    logits = output.logits[:, -1].float()
     if logits.isnan().any():
         raise ModelError("The model returned values that are not numbers: load it in float32 or bfloat16.")
-    return Prefill(
-        prompt=prompt,
-        cache=output.past_key_values,
-        logits=logits,
-        rows=recorder.rows() if recorder is not None and recorder.layers else None,
-        hidden_states=torch.stack(hidden).numpy() if blocks else None,
-        next_position=next_position,
-    )
+    states = torch.stack(hidden, dim=1).numpy() if blocks else None
+    return FirstPass(output.past_key_values, logits, states, next_position)
 
 
 def decoder_blocks(model: Any) -> list[torch.nn.Module]:

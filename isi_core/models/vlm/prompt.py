@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from isi_core.domain.attribution import GROUPS
-from isi_core.domain.errors import InputError, ModelError
+from isi_core.domain.errors import InputError, ModelError, first_line
 from isi_core.domain.trial import Trial
 from isi_core.models.vlm.pictures import check_picture, image_grid
 from isi_core.models.vlm.user_text import as_data, control_pattern, readable
@@ -197,7 +197,7 @@ class PromptBuilder:
             )
         except Exception as error:  # a template is a program of the checkpoint's: it may raise anything
             raise ModelError(
-                f"The chat template of {self.name} cannot be used ({_first_line(error)}): "
+                f"The chat template of {self.name} cannot be used ({first_line(error)}): "
                 "give one, or choose another model."
             ) from error
 
@@ -225,7 +225,7 @@ class PromptBuilder:
             ) from error
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise ModelError(
-                f"The processor of {self.name} does not take this picture and text ({_first_line(error)}): "
+                f"The processor of {self.name} does not take this picture and text ({first_line(error)}): "
                 "choose another model or picture."
             ) from error
 
@@ -274,7 +274,3 @@ def _span(place: CharSpan, text: str, offsets: Sequence[CharSpan], taken: set[in
             tokens.append(readable(text[piece_begin - begin : max(piece_begin, piece_end) - begin]))
             shown = max(shown, piece_end)
     return Span(tuple(positions), tuple(tokens))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -10,10 +10,8 @@ from PIL import Image
 
 from isi_core.domain.decoding import Decoding
 from isi_core.domain.evaluation import Measure, ModelOutput, ModelRecord
+from isi_core.domain.progress import Progress
 from isi_core.domain.trial import Trial
-
-Progress = Callable[[str, float], None]
-"""Told a message and the fraction done, in [0, 1]; may raise `Cancelled` to stop the work."""
 
 
 @dataclass(frozen=True)

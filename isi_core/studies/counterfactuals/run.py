@@ -10,6 +10,7 @@ import numpy as np
 
 from isi_core.domain.attributes import Corpus, Edit, EditSet, edit_set
 from isi_core.domain.errors import InputError
+from isi_core.domain.progress import Progress
 from isi_core.models.classifiers.protocol import AttributeReader, Classifier
 from isi_core.models.editors.protocol import NEUTRAL, ImageEditor, Picture
 from isi_core.studies.counterfactuals.bank import EditBank
@@ -42,8 +43,6 @@ from isi_core.studies.counterfactuals.settings import MATRIX, SEARCHES, Estimate
 
 __all__ = ["SEARCHES", "Estimate", "Ranking", "Search", "Settings", "estimate", "rank"]
 
-Progress = Callable[[str, float], None]
-"""Told a message and the fraction done, in [0, 1]; may raise `Cancelled` to stop the work."""
 Partial = Callable[[Result], None]
 """Given the ranking as far as it is, every now and then."""
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from isi_core.datasets.failure_tasks import TextItem
 from isi_core.datasets.pictures import open_picture
 from isi_core.domain.errors import InputError
+from isi_core.domain.progress import Progress
 from isi_core.domain.trial import Trial
 from isi_core.models.language.protocol import LanguageModel
 from isi_core.models.pools import POOLS, TEXT_POOLS
@@ -23,7 +24,6 @@ from isi_core.models.vlm.protocol import VisionLanguageModel
 from isi_core.models.vlm.states import layer_count, read_states
 from isi_core.studies.failure.results import Case
 
-Progress = Callable[[str, float], None]
 _CHUNK = 128
 
 

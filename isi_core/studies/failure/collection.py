@@ -13,6 +13,7 @@ import numpy as np
 from isi_core.datasets.failure_tasks import TextItem, read_task
 from isi_core.domain.decoding import Decoding
 from isi_core.domain.errors import InputError
+from isi_core.domain.progress import Progress
 from isi_core.models.language.protocol import LanguageModel
 from isi_core.models.vlm.protocol import VisionLanguageModel
 from isi_core.store.pictures import to_png
@@ -23,7 +24,6 @@ from isi_core.studies.failure.pools import CHUNK, PictureInput, PicturePool, ope
 from isi_core.studies.failure.results import SPLITS, Case, Pool, case_json, read_case
 from isi_core.studies.failure.selection import balanced_splits, largest_k
 
-Progress = Callable[[str, float], None]
 DECODING = Decoding()
 """Answers are greedy."""
 _AT_ONCE = 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from isi_core.domain.decoding import Decoding
 from isi_core.domain.interventions import GaussianNoise
+from isi_core.domain.progress import Progress
 from isi_core.domain.rendering import apply
 from isi_core.domain.uncertainty import UncertaintySettings
 from isi_core.measures import semantic_entropy
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from isi_core.models.entailment.protocol import EntailmentModel
 
 Floats = NDArray[np.float64]
-Progress = Callable[[str, float], None]
 NOISE = 25.0
 """Standard deviation of the noise of `noise_shift`, in grey levels of 255."""
 _AT_ONCE = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isi_core.domain.errors import InputError, ModelError
+from isi_core.domain.progress import Progress, part_of
 from isi_core.studies.failure.explainers import Evidence, ExplainerRow, Extra, find_explainer
 from isi_core.studies.failure.linter import items_of_cases, lint
 from isi_core.studies.failure.plan import PICTURE_TASKS, FailurePlan
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from isi_core.studies.failure.activations import Activations
     from isi_core.studies.failure.collection import Collection
 
-Progress = Callable[[str, float], None]
-"""Told a message and the fraction done; may raise to stop: what was collected is kept and found again."""
 
 _LIBRARIES = ("torch", "transformers", "numpy", "scipy", "scikit-learn")
 
@@ -62,14 +61,14 @@ def run(plan: FailurePlan, shelf: Shelf, folder: Path, progress: Progress | None
     if not rows:
         raise InputError(f"None of these explainers can be used: {'; '.join(skipped.values())}. Choose others.")
     gather = _gather_pictures if plan.task in PICTURE_TASKS else _gather_texts
-    gathered = gather(plan, rows, shelf, folder, seconds, _part(progress, 0.0, 0.75))
+    gathered = gather(plan, rows, shelf, folder, seconds, part_of(progress, 0.0, 0.75))
     features = 0 if gathered.evidence.states is None else int(gathered.evidence.states.shape[-1])
     findings = lint(items_of_cases(gathered.cases), features or None)
     with _timed(seconds, "probes"):
-        scores, tables, failed = _score_all(rows, gathered.evidence, plan, _part(progress, 0.75, 0.9))
+        scores, tables, failed = _score_all(rows, gathered.evidence, plan, part_of(progress, 0.75, 0.9))
     skipped |= failed
     with _timed(seconds, "controls"):
-        null, control = _controls(scores, tables, plan, _part(progress, 0.9, 1.0))
+        null, control = _controls(scores, tables, plan, part_of(progress, 0.9, 1.0))
     labels = {case.id: case.success for case in gathered.cases}
     result = BenchmarkResult(
         plan=plan,
@@ -127,12 +126,12 @@ def _gather_pictures(
         layers = _layers(plan, rows, layers_of(vlm))
         _same_model(folder, vlm.record.to_json())
         with _timed(seconds, "collection"):
-            collection = collect_pictures(plan, vlm, folder, _part(progress, 0.0, 0.6))
+            collection = collect_pictures(plan, vlm, folder, part_of(progress, 0.0, 0.6))
         drop_pictures(folder, collection.cases)
         cases, captured = list(collection.cases), None
         if isinstance(vlm, HuggingFaceVLM):
             with _timed(seconds, "activations"):
-                captured = capture_pictures(vlm, cases, layers, folder, _part(progress, 0.6, 0.8))
+                captured = capture_pictures(vlm, cases, layers, folder, part_of(progress, 0.6, 0.8))
             if captured.words is not None:
                 cases = [
                     replace(case, option_likelihoods=tuple(words))
@@ -143,7 +142,7 @@ def _gather_pictures(
             shelf.entailment(plan.entailment) if sampled else nullcontext() as entailment,
         ):
             words = None if captured is None else captured.words
-            extras = take_extras(wanted, plan, cases, words, vlm, entailment, folder, _part(progress, 0.8, 1.0))
+            extras = take_extras(wanted, plan, cases, words, vlm, entailment, folder, part_of(progress, 0.8, 1.0))
         record = vlm.record.to_json()
     return _Gathered(collection, cases, _evidence(cases, captured, extras), record)
 
@@ -167,9 +166,9 @@ def _gather_texts(
         layers = _layers(plan, rows, model.layers)
         _same_model(folder, model.record.to_json())
         with _timed(seconds, "collection"):
-            collection = collect_texts(plan, model, folder, _part(progress, 0.0, 0.7))
+            collection = collect_texts(plan, model, folder, part_of(progress, 0.0, 0.7))
         with _timed(seconds, "activations"):
-            captured = capture_texts(model, collection.cases, items, layers, folder, _part(progress, 0.7, 1.0))
+            captured = capture_texts(model, collection.cases, items, layers, folder, part_of(progress, 0.7, 1.0))
         record = model.record.to_json()
     finally:
         model.close()
@@ -284,12 +283,6 @@ def _finished(folder: Path, plan: FailurePlan) -> BenchmarkResult | None:
     except InputError:
         return None
     return result if result.plan == plan else None
-
-
-def _part(progress: Progress | None, start: float, end: float) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda message, fraction: progress(message, start + (end - start) * fraction)
 
 
 @contextmanager

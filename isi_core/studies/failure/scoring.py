@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isi_core.domain.errors import InputError
+from isi_core.domain.progress import Progress
 from isi_core.measures import failure_scores
 from isi_core.measures.probes import Features, Labels, Probe, Trainer
 from isi_core.measures.statistics import auc_bootstrap, auc_interval, auc_p_value, compare_aucs, holm
@@ -26,8 +27,6 @@ from isi_core.studies.failure.results import (
     RiskCoveragePoint,
     Split,
 )
-
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from isi_core.domain.progress import Progress
 from isi_core.domain.step_pairs import StepPair
 from isi_core.measures.statistics import mcnemar, wilson_interval
 from isi_core.models.threads import SMALL, one_thread
@@ -14,7 +15,7 @@ from isi_core.studies.step_order.batches import PairBatches, Pictures
 from isi_core.studies.step_order.classifier import OrderClassifier
 from isi_core.studies.step_order.results import ALL, CategoryAccuracy, Modality, ModalityComparison, PairVerdict
 from isi_core.studies.step_order.settings import TrainingSettings
-from isi_core.studies.step_order.train import Progress, accelerator_for, predict
+from isi_core.studies.step_order.train import accelerator_for, predict
 
 _BATCH = 64
 

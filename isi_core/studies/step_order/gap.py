@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from isi_core.domain.errors import InputError
+from isi_core.domain.progress import Progress
 from isi_core.domain.step_pairs import StepPair
 from isi_core.measures.modality_gap import (
     Axes,
@@ -26,7 +27,7 @@ from isi_core.studies.step_order.batches import PairBatches, Pictures, split_bat
 from isi_core.studies.step_order.classifier import OrderClassifier
 from isi_core.studies.step_order.results import ALL, CategoryGap, GapMoment, GapResult, ShiftPoint
 from isi_core.studies.step_order.settings import TrainingSettings
-from isi_core.studies.step_order.train import Progress, accelerator_for
+from isi_core.studies.step_order.train import accelerator_for
 
 MAX_POINTS = 1_000
 """Points of each cloud that a result keeps for drawing."""

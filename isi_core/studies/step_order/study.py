@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from isi_core.datasets.step_catalogue import howto_source
 from isi_core.datasets.step_pairs import load_pairs, pair_categories
 from isi_core.domain.errors import InputError
+from isi_core.domain.progress import Progress, part_of
 from isi_core.domain.step_pairs import PairSplits
 from isi_core.studies.step_order.kept import (
     GAPS,
@@ -69,7 +69,6 @@ __all__ = [
     "study_stamp",
 ]
 
-Progress = Callable[[str, float], None]
 
 _LIVE_EVERY = 0.5  # seconds
 _SHIFTS = (-0.5, -0.25, 0.0, 0.25, 0.5)
@@ -103,24 +102,15 @@ def run_study(plan: StudyPlan, progress: Progress | None = None) -> str:
     for encoder in plan.encoders:
         pictures: Pictures | None = None
         for modality in plan.modalities:
-            pictures = work.train_and_test(encoder, modality, pictures, _part(tell, done, total))
+            pictures = work.train_and_test(encoder, modality, pictures, part_of(tell, done / total, (done + 1) / total))
             done += 1
             work.write(complete=False)
-        work.measure_gap(encoder, _part(tell, done, total))
+        work.measure_gap(encoder, part_of(tell, done / total, (done + 1) / total))
         done += 1
     work.write(complete=True)
     (plan.folder / LIVE).unlink(missing_ok=True)
     tell("Done", 1.0)
     return plan.id
-
-
-def _part(tell: Progress, done: int, total: int) -> Progress:
-    return _share(tell, done / total, 1 / total)
-
-
-def _share(tell: Progress, start: float, width: float) -> Progress:
-    """The progress of a part of something larger."""
-    return lambda message, fraction: tell(message, start + width * fraction)
 
 
 class _Work:
@@ -160,12 +150,12 @@ class _Work:
                 folder,
                 self._settings(encoder),
                 category,
-                _share(told, 0.0, 0.9),
+                part_of(told, 0.0, 0.9),
                 _Live(self.plan, encoder, modality, category),
                 seen,
             )
             self.curves.append(curve)
-            parts.append(self._test(folder, category, seen, _share(told, 0.9, 0.1)))
+            parts.append(self._test(folder, category, seen, part_of(told, 0.9, 1.0)))
         joined = joined_verdicts(parts)
         self.tested += joined
         return seen

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from isi_core.domain.errors import Cancelled, InputError
+from isi_core.domain.progress import Progress
 from isi_core.domain.step_pairs import PairSplits, StepPair
 from isi_core.models.encoders.loading import load_encoder
 from isi_core.models.threads import SMALL, one_thread
@@ -27,8 +28,6 @@ from isi_core.studies.step_order.classifier import OrderClassifier, save_classif
 from isi_core.studies.step_order.results import ALL, CurvePoint, Modality, TrainingCurve
 from isi_core.studies.step_order.settings import TrainingSettings, default_settings
 
-Progress = Callable[[str, float], None]
-"""Told a message and the fraction done, in [0, 1]; may raise `Cancelled`, after which the training can be resumed."""
 Watch = Callable[[CurvePoint], None]
 
 BEST = "best"

@@ -9,10 +9,11 @@ from typing import Any, Literal
 from isi_core.datasets.built_in import load_dataset
 from isi_core.domain.errors import InputError
 from isi_core.domain.observation import Dataset
+from isi_core.domain.progress import Progress
 from isi_core.models.shelf import Shelf
 from isi_core.store.runs import Store
 from isi_core.store.sweeps import PlannedGroup, SweepRecord, SweepRecords, SweepResult
-from isi_core.studies.jobs import Job, Jobs, Progress
+from isi_core.studies.jobs import Job, Jobs
 from isi_core.studies.sweep.averages import keep_averages
 from isi_core.studies.sweep.plan import SweepPlan, dataset_digest, left_out
 from isi_core.studies.sweep.run import SweepRun

@@ -16,6 +16,7 @@ from typing import Any
 from isi_core.domain.errors import Cancelled, InputError, ModelError, StudioError
 from isi_core.domain.evaluation import Evaluation
 from isi_core.domain.observation import Dataset
+from isi_core.domain.progress import Progress
 from isi_core.domain.trial import Trial
 from isi_core.models.entailment.protocol import EntailmentModel
 from isi_core.models.shelf import Shelf
@@ -24,7 +25,6 @@ from isi_core.store.pictures import to_png
 from isi_core.store.runs import Store
 from isi_core.store.sweeps import SweepRecords, SweepResult
 from isi_core.studies.averaging import measure_values
-from isi_core.studies.jobs import Progress
 from isi_core.studies.sweep.plan import ModelChoice, SweepItem, SweepPlan
 from isi_core.studies.vqa import Wanted, evaluate_together
 

@@ -19,8 +19,9 @@ from isi_core.datasets.catalogue import BUILT_IN, dataset_names, proposed_name
 from isi_core.datasets.isi_folder import FolderRow
 from isi_core.domain.errors import InputError
 from isi_core.domain.observation import Observation
+from isi_core.ui.bound import guarded
 from isi_core.ui.browser import author_pictures
-from isi_core.ui.browser.desk import AUTHOR, BROWSE, Desk, Form, guarded
+from isi_core.ui.browser.desk import AUTHOR, BROWSE, Desk, Form
 from isi_core.ui.wording import as_written
 
 _TEXTS = {

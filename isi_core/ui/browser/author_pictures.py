@@ -13,7 +13,8 @@ from isi_core.datasets.pictures import open_picture
 from isi_core.domain.errors import InputError, StudioError
 from isi_core.domain.rendering import apply
 from isi_core.ui import resources
-from isi_core.ui.browser.desk import Desk, Form, guarded
+from isi_core.ui.bound import guarded
+from isi_core.ui.browser.desk import Desk, Form
 from isi_core.ui.drawing import (
     TOOLS,
     CanvasSize,

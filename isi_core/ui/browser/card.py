@@ -16,8 +16,9 @@ from isi_core.reports.chart_parts import GREY, data, finish
 from isi_core.reports.charts import Figure
 from isi_core.reports.wording import number
 from isi_core.ui import frame, resources
+from isi_core.ui.bound import guarded
 from isi_core.ui.browser.author import download
-from isi_core.ui.browser.desk import BROWSE, Desk, guarded
+from isi_core.ui.browser.desk import BROWSE, Desk
 from isi_core.ui.wording import as_written
 
 _SHOWN = 200

@@ -15,7 +15,6 @@ import streamlit as st
 
 from isi_core.datasets.catalogue import BUILT_IN, dataset_names
 from isi_core.datasets.importing import Imported, Source
-from isi_core.domain.errors import StudioError
 from isi_core.domain.interventions import PictureIntervention
 from isi_core.domain.observation import Dataset, Observation
 from isi_core.store.run_search import models_of, runs_stamp
@@ -128,6 +127,10 @@ class Desk:
     form: Form = field(default_factory=Form)
     shown: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
+    def hush(self) -> None:
+        """Take back what was said about the action before."""
+        self.error = self.said = ""
+
     @property
     def dataset(self) -> Dataset:
         """The dataset that is looked at."""
@@ -212,12 +215,3 @@ def open_desk() -> Desk:
     desk.current = desk.current if desk.current in ids else None
     desk.pinned = desk.pinned if desk.pinned in ids else None
     return desk
-
-
-def guarded(desk: Desk, action: Callable[..., Any], *arguments: Any) -> None:
-    """Run a callback; what it refuses is said on the page, and nothing else changes."""
-    desk.error = desk.said = ""
-    try:
-        action(*arguments)
-    except StudioError as error:
-        desk.error = str(error)

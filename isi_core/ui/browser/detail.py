@@ -17,8 +17,9 @@ from isi_core.studies.draft import Draft
 from isi_core.studies.observed import Observed, judged
 from isi_core.studies.trials import CONTEXT_KINDS, IMAGE_KINDS, build_trial
 from isi_core.ui import resources
+from isi_core.ui.bound import guarded
 from isi_core.ui.browser import author
-from isi_core.ui.browser.desk import Desk, View, guarded
+from isi_core.ui.browser.desk import Desk, View
 from isi_core.ui.browser.listing import picture
 from isi_core.ui.vqa import desk as vqa_desk
 from isi_core.ui.wording import as_written

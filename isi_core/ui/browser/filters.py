@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import streamlit as st
 
@@ -21,7 +19,8 @@ from isi_core.studies.slices import (
     slice_words,
 )
 from isi_core.studies.trials import CONTEXT_KINDS, IMAGE_KINDS
-from isi_core.ui.browser.desk import ORDERS, Desk, View, guarded
+from isi_core.ui.bound import filter_part, guarded, shown
+from isi_core.ui.browser.desk import ORDERS, Desk, View
 from isi_core.ui.wording import as_written
 
 _OUTCOMES = ("right", "wrong", "unclear", "not judged", "not asked")
@@ -33,26 +32,6 @@ _RANGES = {
 }
 
 
-def _bound(desk: Desk, key: str, value: Any, put: Callable[[Any], None]) -> Callable[[], None]:
-    """Show a value in a widget, and give the callback that puts back what a person makes of it."""
-    st.session_state[key] = value
-
-    def write() -> None:
-        guarded(desk, put, st.session_state[key])
-
-    return write
-
-
-def _part(desk: Desk, name: str) -> Callable[[Any], None]:
-    """Puts a widget's value into a part of the filter."""
-
-    def put(value: Any) -> None:
-        changed: dict[str, Any] = {name: tuple(value) if isinstance(value, (list, tuple)) else (value or "")}
-        desk.narrow(replace(desk.filter, **changed))
-
-    return put
-
-
 def show(desk: Desk, view: View) -> None:
     """Search, filters, order, and the slices."""
     now = desk.filter
@@ -60,7 +39,7 @@ def show(desk: Desk, view: View) -> None:
         st.text_input(
             "Search",
             key="browser_words",
-            on_change=_bound(desk, "browser_words", now.words, _part(desk, "words")),
+            on_change=shown(desk, "browser_words", now.words, filter_part(desk, "words")),
             placeholder="Words of the question, contexts or picture",
             icon=":material/search:",
             width=300,
@@ -71,7 +50,7 @@ def show(desk: Desk, view: View) -> None:
                 "Family",
                 families,
                 key="browser_families",
-                on_change=_bound(desk, "browser_families", list(now.families), _part(desk, "families")),
+                on_change=shown(desk, "browser_families", list(now.families), filter_part(desk, "families")),
                 placeholder="All families",
                 width=240,
             )
@@ -80,7 +59,7 @@ def show(desk: Desk, view: View) -> None:
             ["yes", "no", "unknown"],
             selection_mode="multi",
             key="browser_truths",
-            on_change=_bound(desk, "browser_truths", list(now.truths), _part(desk, "truths")),
+            on_change=shown(desk, "browser_truths", list(now.truths), filter_part(desk, "truths")),
         )
         with st.popover("What runs say", icon=":material/rule:" if not now.needs_runs else ":material/filter_alt:"):
             _by_runs(desk, view)
@@ -114,18 +93,18 @@ def _order(desk: Desk) -> None:
         "Order",
         list(ORDERS),
         key="browser_by",
-        on_change=_bound(desk, "browser_by", desk.order, put),
+        on_change=shown(desk, "browser_by", desk.order, put),
         label_visibility="collapsed",
         width=220,
     )
     st.toggle(
-        "Descending", key="browser_descending", on_change=_bound(desk, "browser_descending", desk.descending, turn)
+        "Descending", key="browser_descending", on_change=shown(desk, "browser_descending", desk.descending, turn)
     )
     st.segmented_control(
         "Layout",
         ["Gallery", "Table"],
         key="browser_layout",
-        on_change=_bound(desk, "browser_layout", desk.layout, lay),
+        on_change=shown(desk, "browser_layout", desk.layout, lay),
         label_visibility="collapsed",
     )
 
@@ -143,41 +122,41 @@ def _by_runs(desk: Desk, view: View) -> None:
         "Model",
         view.models,
         key="browser_model",
-        on_change=_bound(desk, "browser_model", now.model, _part(desk, "model")),
+        on_change=shown(desk, "browser_model", now.model, filter_part(desk, "model")),
     )
     left, right = st.columns(2)
     left.selectbox(
         "Picture",
         IMAGE_KINDS,
         key="browser_image",
-        on_change=_bound(desk, "browser_image", now.image, _part(desk, "image")),
+        on_change=shown(desk, "browser_image", now.image, filter_part(desk, "image")),
     )
     right.selectbox(
         "Context",
         CONTEXT_KINDS,
         key="browser_context",
-        on_change=_bound(desk, "browser_context", now.context, _part(desk, "context")),
+        on_change=shown(desk, "browser_context", now.context, filter_part(desk, "context")),
     )
     st.pills(
         "Outcome",
         _OUTCOMES,
         selection_mode="multi",
         key="browser_outcomes",
-        on_change=_bound(desk, "browser_outcomes", list(now.outcomes), _part(desk, "outcomes")),
+        on_change=shown(desk, "browser_outcomes", list(now.outcomes), filter_part(desk, "outcomes")),
     )
     st.pills(
         "Verdict",
         ["yes", "no", "unclear"],
         selection_mode="multi",
         key="browser_verdicts",
-        on_change=_bound(desk, "browser_verdicts", list(now.verdicts), _part(desk, "verdicts")),
+        on_change=shown(desk, "browser_verdicts", list(now.verdicts), filter_part(desk, "verdicts")),
     )
     st.selectbox(
         "The contradictory context",
         FLIPS,
         key="browser_flips",
         format_func=lambda f: "any effect" if f == "any" else f"{f} the answer",
-        on_change=_bound(desk, "browser_flips", now.flips, _part(desk, "flips")),
+        on_change=shown(desk, "browser_flips", now.flips, filter_part(desk, "flips")),
         help="Compares the verdicts on the natural picture without context and with the contradictory one",
     )
     if len(view.models) > 1:
@@ -186,7 +165,7 @@ def _by_runs(desk: Desk, view: View) -> None:
             AGREEMENTS,
             key="browser_agreement",
             format_func=lambda a: "agreement or not" if a == "any" else a,
-            on_change=_bound(desk, "browser_agreement", now.agreement, _part(desk, "agreement")),
+            on_change=shown(desk, "browser_agreement", now.agreement, filter_part(desk, "agreement")),
             help="Some of the models that were asked say yes under this preset, some no",
         )
     for name, label in _RANGES.items():
@@ -208,7 +187,7 @@ def _range(desk: Desk, view: View, name: str, label: str) -> None:
         desk.narrow(replace(desk.filter, ranges=others if tuple(value) == ends else (*others, (name, *value))))
 
     key = f"browser_range_{name}"
-    st.slider(label, *ends, key=key, step=0.01, on_change=_bound(desk, key, chosen, put))
+    st.slider(label, *ends, key=key, step=0.01, on_change=shown(desk, key, chosen, put))
 
 
 def _slices(desk: Desk) -> None:

@@ -16,7 +16,8 @@ from isi_core.datasets.importing import Imported, Source, import_source, name_fr
 from isi_core.datasets.tables import text_of
 from isi_core.domain.errors import InputError, StudioError
 from isi_core.ui import resources
-from isi_core.ui.browser.desk import BROWSE, CARD, Desk, Importing, guarded
+from isi_core.ui.bound import guarded
+from isi_core.ui.browser.desk import BROWSE, CARD, Desk, Importing
 from isi_core.ui.wording import as_written
 
 _POLL = 0.3  # seconds

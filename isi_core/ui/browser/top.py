@@ -7,7 +7,8 @@ from functools import partial
 import streamlit as st
 
 from isi_core.datasets.catalogue import BUILT_IN, dataset_names
-from isi_core.ui.browser.desk import SECTIONS, Desk, guarded
+from isi_core.ui.bound import guarded
+from isi_core.ui.browser.desk import SECTIONS, Desk
 from isi_core.ui.wording import as_written
 
 

@@ -27,7 +27,6 @@ from isi_core.worlds.rules import shipped_rule, shipped_rules
 MODELS = ASSETS / "models"
 DEFAULT_DIFFUSION = "stabilityai/stable-diffusion-xl-base-1.0"
 _DOMAIN_WORDS = {"faces": "faces (built-in world)", "birds": "birds (built-in world)"}
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)

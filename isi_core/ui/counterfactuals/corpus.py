@@ -11,9 +11,10 @@ from isi_core.domain.attributes import Attribute, Corpus
 from isi_core.domain.corpus_reading import LARGEST_FILE, read_corpus
 from isi_core.domain.errors import InputError, StudioError
 from isi_core.studies.counterfactuals.corpora import find_corpus
+from isi_core.ui.bound import bound, guarded
 from isi_core.ui.counterfactuals import corpus_edits
 from isi_core.ui.counterfactuals.choices import domain_words
-from isi_core.ui.counterfactuals.desk import Desk, bound, guarded
+from isi_core.ui.counterfactuals.desk import Desk
 from isi_core.ui.wording import as_written
 from isi_core.worlds.attributed import WORLDS, world
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import streamlit as st
 from PIL import Image
 
 from isi_core.domain.attributes import Corpus
-from isi_core.domain.errors import StudioError
 from isi_core.models.editors.protocol import Picture
 from isi_core.reports.counterfactual_tables import RankedList
 from isi_core.studies.counterfactuals.results import Result
@@ -67,6 +65,8 @@ class Desk:
     shown : key of the ranking that is looked at; "" for the newest.
     job, live : the ranking that is running, and what it tells.
     """
+
+    prefix: ClassVar[str] = "ranking"
 
     domain: str = "faces"
     source: PictureSource = "Built-in"
@@ -124,6 +124,10 @@ class Desk:
     _computed: OrderedDict[Any, Any] = field(default_factory=OrderedDict)
     _pictures: OrderedDict[Any, Image.Image | None] = field(default_factory=OrderedDict)
 
+    def hush(self) -> None:
+        """Take back what was said about the action before."""
+        self.error = self.note = ""
+
     def computed(self, key: Any, make: Callable[[], Made]) -> Made:
         """What `make` gives, made once for a key."""
         if key not in self._computed:
@@ -165,33 +169,3 @@ def open_desk() -> Desk:
     if desk is None:
         desk = st.session_state[_KEY] = Desk()
     return desk
-
-
-def bound(
-    desk: Desk, name: str, changed: Callable[[], object] | None = None, keep_none: bool = False
-) -> dict[str, Any]:
-    """`key` and `on_change` of a widget that shows a field of the desk and writes it back.
-
-    `changed` runs afterwards. A second click on a segment takes it back: the field stays then, unless `keep_none`.
-    """
-    key = f"ranking_{name}"
-    st.session_state[key] = getattr(desk, name)
-    return {"key": key, "on_change": partial(_write, desk, name, key, changed, keep_none)}
-
-
-def _write(desk: Desk, name: str, key: str, changed: Callable[[], object] | None, keep_none: bool) -> None:
-    value = st.session_state[key]
-    if value is not None or keep_none:
-        setattr(desk, name, value)
-    desk.error = desk.note = ""
-    if changed is not None:
-        guarded(desk, changed)
-
-
-def guarded(desk: Desk, do: Callable[..., object], *arguments: Any) -> None:
-    """Do something; its error is shown in one sentence."""
-    desk.error = desk.note = ""
-    try:
-        do(*arguments)
-    except StudioError as error:
-        desk.error = str(error)

@@ -17,8 +17,9 @@ from isi_core.reports.wording import number
 from isi_core.store.pictures import to_png
 from isi_core.studies.counterfactuals.results import Delta, SetResult
 from isi_core.ui import resources
+from isi_core.ui.bound import bound, guarded
 from isi_core.ui.counterfactuals import choices, shown
-from isi_core.ui.counterfactuals.desk import Desk, bound, guarded
+from isi_core.ui.counterfactuals.desk import Desk
 from isi_core.ui.counterfactuals.kept import Kept
 from isi_core.ui.wording import as_written
 

@@ -18,8 +18,9 @@ from isi_core.reports.counterfactual_truth import truth_figure, truth_sentences
 from isi_core.reports.wording import duration, number
 from isi_core.studies.counterfactuals.results import JointResult, SetResult
 from isi_core.ui import frame
+from isi_core.ui.bound import bound
 from isi_core.ui.counterfactuals import lists, shown
-from isi_core.ui.counterfactuals.desk import VIEWS, Desk, bound
+from isi_core.ui.counterfactuals.desk import VIEWS, Desk
 from isi_core.ui.counterfactuals.kept import Kept
 from isi_core.ui.wording import as_written
 from isi_core.worlds.rules import shipped_rule

@@ -11,8 +11,9 @@ from isi_core.models.classifiers.presets import DEFAULT_CLIP
 from isi_core.models.editors.protocol import Picture
 from isi_core.reports.figures import thumbnail
 from isi_core.ui import resources
+from isi_core.ui.bound import bound
 from isi_core.ui.counterfactuals import choices
-from isi_core.ui.counterfactuals.desk import Desk, bound
+from isi_core.ui.counterfactuals.desk import Desk
 from isi_core.ui.counterfactuals.pictures import MOST_PICTURES, chosen_pictures, from_uploads
 from isi_core.ui.wording import as_written
 from isi_core.worlds.attributed import WORLDS

@@ -14,11 +14,12 @@ from isi_core.reports.counterfactual_tables import (
     agreement,
     beside_rows,
     read_ranked_list,
-    table,
     top_rows,
 )
+from isi_core.reports.run_tables import csv_bytes
+from isi_core.ui.bound import bound, guarded
 from isi_core.ui.counterfactuals import kept
-from isi_core.ui.counterfactuals.desk import Desk, bound, guarded
+from isi_core.ui.counterfactuals.desk import Desk
 from isi_core.ui.counterfactuals.kept import Kept
 from isi_core.ui.wording import as_written
 
@@ -56,7 +57,7 @@ def compare(desk: Desk, made: Kept) -> None:
     rows = beside_rows(first, second)
     st.table(rows, border="horizontal")
     st.caption(as_written(agreement_words(agreement(first, second))))
-    _csv("Table 1 as CSV", table(rows), "table_1.csv")
+    _csv("Table 1 as CSV", csv_bytes(rows), "table_1.csv")
 
 
 def other_list(desk: Desk) -> RankedList | None:
@@ -94,7 +95,7 @@ def show(desk: Desk, made: Kept) -> None:
             f"Influence and signed mean in {unit_of(made.result)}; the first ten are the paper's Table A. "
             f"{'The CSV has all.' if len(made.result.ranking) > _MOST_ROWS else ''}"
         )
-        _csv("Table A as CSV", table(top_rows(made.result)), "table_a.csv")
+        _csv("Table A as CSV", csv_bytes(top_rows(made.result)), "table_a.csv")
     if made.result.apart:
         with st.expander(f"Set apart: {len(made.result.apart)} attributes whose edits mostly were flagged"):
             st.dataframe(

@@ -14,9 +14,10 @@ from isi_core.reports.wording import duration
 from isi_core.studies.counterfactuals.edit_checks import CheckSettings
 from isi_core.studies.counterfactuals.run import SEARCHES, Settings, estimate
 from isi_core.studies.counterfactuals.scores import DIRECTIONS, SCALES
+from isi_core.ui.bound import bound
 from isi_core.ui.counterfactuals import choices, work
 from isi_core.ui.counterfactuals.corpus import drawable
-from isi_core.ui.counterfactuals.desk import Desk, bound
+from isi_core.ui.counterfactuals.desk import Desk
 from isi_core.ui.wording import as_written
 
 PRESETS: dict[str, dict[str, Any]] = {

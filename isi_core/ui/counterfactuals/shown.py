@@ -16,8 +16,9 @@ from isi_core.reports.counterfactual_plate import DARK, LIGHT, Ink
 from isi_core.reports.counterfactual_truth import Truth, truth_of
 from isi_core.studies.counterfactuals.bank import EditBank, default_bank
 from isi_core.studies.counterfactuals.results import SetResult
+from isi_core.ui.bound import bound, guarded
 from isi_core.ui.counterfactuals import kept
-from isi_core.ui.counterfactuals.desk import Desk, bound, guarded
+from isi_core.ui.counterfactuals.desk import Desk
 from isi_core.ui.counterfactuals.kept import Entry, Kept
 from isi_core.ui.wording import as_written
 from isi_core.worlds.rules import shipped_rule

@@ -19,8 +19,9 @@ from isi_core.reports.wording import number
 from isi_core.studies.draft import Draft
 from isi_core.studies.failure.results import BenchmarkResult, Case
 from isi_core.ui import resources
+from isi_core.ui.bound import bound
 from isi_core.ui.failure import runs
-from isi_core.ui.failure.desk import Desk, bound
+from isi_core.ui.failure.desk import Desk
 from isi_core.ui.vqa import desk as vqa_desk
 from isi_core.ui.wording import as_written
 

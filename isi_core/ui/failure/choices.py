@@ -16,8 +16,9 @@ from isi_core.models import catalogue
 from isi_core.reports.failure_words import task_name
 from isi_core.studies.failure.plan import CONTEXTS, PICTURE_TASKS, PRESETS, TASKS, FailurePlan
 from isi_core.ui import resources
+from isi_core.ui.bound import bound
 from isi_core.ui.failure import explainers
-from isi_core.ui.failure.desk import ALL, FIVE, SCORES, SOME, Desk, bound
+from isi_core.ui.failure.desk import ALL, FIVE, SCORES, SOME, Desk
 from isi_core.ui.wording import as_written
 
 MOST_BYTES = 200_000_000

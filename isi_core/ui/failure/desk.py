@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import streamlit as st
 
@@ -39,6 +37,8 @@ class Desk:
     told : sentence about what the last job left ("cancelled: what was collected is kept").
     """
 
+    prefix: ClassVar[str] = "failure"
+
     task: str = "scenes"
     dataset: str = BUILT_IN
     typed: str = ""
@@ -71,6 +71,10 @@ class Desk:
     error: str = ""
     told: str = ""
 
+    def hush(self) -> None:
+        """Take back what was said about the action before."""
+        self.error = self.told = ""
+
     @property
     def pictures(self) -> bool:
         """The task shows pictures, so that it needs a vision-language model."""
@@ -102,21 +106,3 @@ def open_desk() -> Desk:
         desk.adopt(PRESETS["quick look"]())
         st.session_state[_KEY] = desk
     return desk
-
-
-def bound(desk: Desk, name: str) -> dict[str, Any]:
-    """`key` and `on_change` of a widget that shows a field of the desk and writes it back.
-
-    Widgets forget what they showed when their page is left; the desk does not.
-    """
-    key = f"failure_{name}"
-    st.session_state[key] = getattr(desk, name)
-    write: Callable[[], None] = partial(_write, desk, name, key)
-    return {"key": key, "on_change": write}
-
-
-def _write(desk: Desk, name: str, key: str) -> None:
-    value = st.session_state[key]
-    if value is not None:
-        setattr(desk, name, value)
-    desk.error = desk.told = ""

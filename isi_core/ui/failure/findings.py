@@ -18,9 +18,10 @@ from isi_core.reports.failure_words import (
 )
 from isi_core.reports.wording import one_line
 from isi_core.studies.failure.results import BenchmarkResult
+from isi_core.ui.bound import bound
 from isi_core.ui.failure import cases, downloads, linting, runs
 from isi_core.ui.failure import figures as drawn
-from isi_core.ui.failure.desk import Desk, bound
+from isi_core.ui.failure.desk import Desk
 from isi_core.ui.wording import as_written
 
 VIEWS = ("By layer", "Ranking", "Calibration and risk", "Cases", "Null and control")

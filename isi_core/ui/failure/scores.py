@@ -160,6 +160,6 @@ def rows(found: list[TableScore]) -> list[dict[str, Any]]:
 
 def csv_of(found: list[TableScore]) -> bytes:
     """The same for a spreadsheet, in full precision."""
-    from isi_core.reports.sweep_tables import table
+    from isi_core.reports.run_tables import csv_bytes
 
-    return table([s.to_json() for s in found])
+    return csv_bytes([s.to_json() for s in found])

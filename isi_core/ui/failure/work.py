@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from isi_core.domain.errors import StudioError
+from isi_core.domain.progress import Progress
 from isi_core.reports.wording import duration
 from isi_core.studies.failure.plan import FailurePlan
 from isi_core.studies.jobs import Job
@@ -22,7 +23,6 @@ from isi_core.ui.wording import as_written
 if TYPE_CHECKING:
     from isi_core.studies.jobs import Jobs
 
-Progress = Callable[[str, float], None]
 _SURE_AFTER = 4.0  # seconds, before which a rate says nothing
 
 

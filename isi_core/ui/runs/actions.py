@@ -11,8 +11,9 @@ from isi_core.store.run_search import BIN_DAYS, bin_runs, binned_runs, empty_bin
 from isi_core.store.runs import StoredRun
 from isi_core.studies.averages import Averages
 from isi_core.ui import resources
+from isi_core.ui.bound import guarded
 from isi_core.ui.runs import repeating
-from isi_core.ui.runs.desk import Desk, guarded
+from isi_core.ui.runs.desk import Desk
 from isi_core.ui.vqa import desk as vqa_desk
 from isi_core.ui.wording import as_written
 

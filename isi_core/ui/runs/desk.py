@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import streamlit as st
 
-from isi_core.domain.errors import StudioError
 from isi_core.domain.evaluation import Evaluation
 from isi_core.store.run_search import BIN_DAYS, RunFilter, empty_bin
 from isi_core.store.runs import StoredRun
@@ -48,6 +46,10 @@ class Desk:
     table: int = 0
     loaded: OrderedDict[int, Evaluation] = field(default_factory=OrderedDict)
     shown: dict[str, Any] = field(default_factory=dict)
+
+    def hush(self) -> None:
+        """Take back what was said about the action before."""
+        self.error = self.said = ""
 
     def narrow(self, wanted: RunFilter) -> None:
         """Look at other runs."""
@@ -88,12 +90,3 @@ def open_desk() -> Desk:
         desk = Desk()
         st.session_state[_KEY] = desk
     return desk
-
-
-def guarded(desk: Desk, action: Callable[..., Any], *arguments: Any) -> None:
-    """Run a callback; what it refuses is said on the page, and nothing else changes."""
-    desk.error = desk.said = ""
-    try:
-        action(*arguments)
-    except StudioError as error:
-        desk.error = str(error)

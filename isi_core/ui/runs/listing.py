@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +11,8 @@ from isi_core.store.run_search import JUDGED, ORDERS, RunFilter, run_choices, ru
 from isi_core.store.runs import StoredRun
 from isi_core.studies.observed import judged
 from isi_core.ui import resources
-from isi_core.ui.runs.desk import EACH, MOST_COMPARED, Desk, guarded
+from isi_core.ui.bound import filter_part, shown
+from isi_core.ui.runs.desk import EACH, MOST_COMPARED, Desk
 
 _PARTS = {
     "datasets": "Dataset",
@@ -48,23 +47,6 @@ def show(desk: Desk) -> list[StoredRun]:
     return [by_id[run] for run in desk.selected if run in by_id]
 
 
-def _bound(desk: Desk, key: str, value: Any, put: Callable[[Any], None]) -> Callable[[], None]:
-    st.session_state[key] = value
-
-    def write() -> None:
-        guarded(desk, put, st.session_state[key])
-
-    return write
-
-
-def _part(desk: Desk, name: str) -> Callable[[Any], None]:
-    def put(value: Any) -> None:
-        changed: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else (value or "")}
-        desk.narrow(replace(desk.filter, **changed))
-
-    return put
-
-
 def _filters(desk: Desk) -> None:
     now = desk.filter
     stamp = runs_stamp(resources.store())
@@ -75,7 +57,7 @@ def _filters(desk: Desk) -> None:
         st.text_input(
             "Search",
             key="runs_words",
-            on_change=_bound(desk, "runs_words", now.words, _part(desk, "words")),
+            on_change=shown(desk, "runs_words", now.words, filter_part(desk, "words")),
             placeholder="Words of the question, answer, label, tag or note",
             icon=":material/search:",
             width=320,
@@ -85,7 +67,7 @@ def _filters(desk: Desk) -> None:
             JUDGED,
             selection_mode="multi",
             key="runs_judged",
-            on_change=_bound(desk, "runs_judged", list(now.judged), _part(desk, "judged")),
+            on_change=shown(desk, "runs_judged", list(now.judged), filter_part(desk, "judged")),
         )
         with st.popover("More filters", icon=":material/filter_alt:"):
             for part, label in _PARTS.items():
@@ -95,28 +77,29 @@ def _filters(desk: Desk) -> None:
                     label,
                     choices[part],
                     key=key,
-                    on_change=_bound(desk, key, chosen, _part(desk, part)),
+                    on_change=shown(desk, key, chosen, filter_part(desk, part)),
                     placeholder="Any",
                 )
+            tag = now.tag if now.tag in choices["tags"] else ""
             st.selectbox(
                 "Tag",
                 ["", *choices["tags"]],
                 key="runs_tag",
                 format_func=lambda tag: tag or "any",
-                on_change=_bound(desk, "runs_tag", now.tag if now.tag in choices["tags"] else "", _part(desk, "tag")),
+                on_change=shown(desk, "runs_tag", tag, filter_part(desk, "tag")),
             )
             st.pills(
                 "Measured",
                 ["uncertainty", "attention"],
                 selection_mode="multi",
                 key="runs_measured",
-                on_change=_bound(desk, "runs_measured", list(now.measured), _part(desk, "measured")),
+                on_change=shown(desk, "runs_measured", list(now.measured), filter_part(desk, "measured")),
             )
         st.selectbox(
             "Order",
             list(ORDERS),
             key="runs_order",
-            on_change=_bound(desk, "runs_order", desk.order, partial(_order, desk)),
+            on_change=shown(desk, "runs_order", desk.order, partial(_order, desk)),
             width=230,
         )
         if now != RunFilter():

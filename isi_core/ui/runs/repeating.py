@@ -14,7 +14,8 @@ from isi_core.domain.evaluation import Evaluation
 from isi_core.store.runs import StoredRun
 from isi_core.studies.rerun import Repeated, repeat
 from isi_core.ui import resources
-from isi_core.ui.runs.desk import Desk, guarded
+from isi_core.ui.bound import guarded
+from isi_core.ui.runs.desk import Desk
 from isi_core.ui.wording import as_written
 
 _POLL = 0.3  # seconds

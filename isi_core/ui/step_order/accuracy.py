@@ -11,7 +11,8 @@ from isi_core.reports.order_tables import SHORT, AccuracyRow, accuracy_rows, sig
 from isi_core.reports.wording import number
 from isi_core.studies.step_order.results import ALL, GridResult
 from isi_core.ui import frame
-from isi_core.ui.step_order.desk import Desk, bound
+from isi_core.ui.bound import bound
+from isi_core.ui.step_order.desk import Desk
 from isi_core.ui.wording import as_written
 
 

@@ -12,8 +12,9 @@ from isi_core.reports.order_tables import SHORT
 from isi_core.reports.wording import number
 from isi_core.studies.step_order.results import ALL, MODALITIES, Modality, PairVerdict
 from isi_core.studies.step_order.study import Study
+from isi_core.ui.bound import bound
 from isi_core.ui.step_order import pairs
-from isi_core.ui.step_order.desk import Desk, bound
+from isi_core.ui.step_order.desk import Desk
 
 MOST = 6
 IMAGE, TEXT, BOTH, NONE = "Image matters", "Text matters", "Only both", "None right"

@@ -15,8 +15,9 @@ from isi_core.datasets.step_pairs import SAMPLE, SIZES
 from isi_core.domain.errors import StudioError
 from isi_core.models.encoders.rows import ENCODERS, TINY
 from isi_core.studies.step_order.results import MODALITIES, MODALITY_NAMES
+from isi_core.ui.bound import bound
 from isi_core.ui.step_order import work
-from isi_core.ui.step_order.desk import FULL, OWN, PLANS, QUICK, Desk, bound
+from isi_core.ui.step_order.desk import FULL, OWN, PLANS, QUICK, Desk
 from isi_core.ui.wording import as_written
 
 _DATA_WORDS = {BUILT_IN: "built-in how-tos (drawn anew)", SAMPLE: "built-in sample (60 articles)"}

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import streamlit as st
 
@@ -38,6 +37,8 @@ class Desk:
     when_done : takes its result.
     """
 
+    prefix: ClassVar[str] = "order"
+
     data: str = BUILT_IN
     plan: str = QUICK
     encoders: list[str] = field(default_factory=list)
@@ -58,6 +59,10 @@ class Desk:
     error: str = ""
     _computed: OrderedDict[Any, Any] = field(default_factory=OrderedDict)
 
+    def hush(self) -> None:
+        """Take back what was said about the action before."""
+        self.error = ""
+
     def computed(self, key: Any, make: Callable[[], T]) -> T:
         """What `make` gives, made once for a key."""
         if key not in self._computed:
@@ -74,17 +79,3 @@ def open_desk() -> Desk:
     if desk is None:
         desk = st.session_state[_KEY] = Desk()
     return desk
-
-
-def bound(desk: Desk, name: str) -> dict[str, Any]:
-    """`key` and `on_change` of a widget that shows a field of the desk and writes it back."""
-    key = f"order_{name}"
-    st.session_state[key] = getattr(desk, name)
-    return {"key": key, "on_change": partial(_write, desk, name, key)}
-
-
-def _write(desk: Desk, name: str, key: str) -> None:
-    value = st.session_state[key]
-    if value is not None:
-        setattr(desk, name, value)
-    desk.error = ""

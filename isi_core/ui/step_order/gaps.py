@@ -10,7 +10,8 @@ from isi_core.reports.order_gap_figures import gap_figure, gap_lengths_figure, g
 from isi_core.reports.wording import number
 from isi_core.studies.step_order.results import ALL, CategoryGap, GapResult
 from isi_core.ui import frame
-from isi_core.ui.step_order.desk import Desk, bound
+from isi_core.ui.bound import bound
+from isi_core.ui.step_order.desk import Desk
 
 
 def show(desk: Desk, gaps: Sequence[GapResult]) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from typing import ClassVar
 
 import streamlit as st
 
@@ -25,6 +23,8 @@ class Desk:
     analysis, reference, measure, model : what is shown of it; "" for the first.
     was_running : the sweep ran when it was last looked at, so that its end is noticed.
     """
+
+    prefix: ClassVar[str] = "sweeps"
 
     images: list[str] = field(default_factory=lambda: ["natural", "annotated", "random"])
     contexts: list[str] = field(default_factory=lambda: ["none", "complementary", "contradictory"])
@@ -48,6 +48,10 @@ class Desk:
     was_running: str = ""
     error: str = ""
 
+    def hush(self) -> None:
+        """Take back what was said about the action before."""
+        self.error = ""
+
 
 def open_desk() -> Desk:
     """The session's desk."""
@@ -55,21 +59,3 @@ def open_desk() -> Desk:
     if desk is None:
         desk = st.session_state[_KEY] = Desk()
     return desk
-
-
-def bound(desk: Desk, name: str) -> dict[str, Any]:
-    """`key` and `on_change` of a widget that shows a field of the desk and writes it back.
-
-    Widgets forget what they showed when their page is left; the desk does not.
-    """
-    key = f"sweeps_{name}"
-    st.session_state[key] = getattr(desk, name)
-    write: Callable[[], None] = partial(_write, desk, name, key)
-    return {"key": key, "on_change": write}
-
-
-def _write(desk: Desk, name: str, key: str) -> None:
-    value = st.session_state[key]
-    if value is not None:
-        setattr(desk, name, value)
-    desk.error = ""

@@ -12,8 +12,9 @@ import streamlit as st
 
 from isi_core.domain.errors import StudioError
 from isi_core.ui import frame, resources
+from isi_core.ui.bound import bound
 from isi_core.ui.sweeps import engine
-from isi_core.ui.sweeps.desk import Desk, bound
+from isi_core.ui.sweeps.desk import Desk
 from isi_core.ui.wording import as_written
 
 if TYPE_CHECKING:

@@ -94,6 +94,10 @@ class Desk:
     shown_canvas: dict[str, Any] = field(default_factory=dict)
     shown: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
+    def hush(self) -> None:
+        """Take back what was said about the action before."""
+        self.error = ""
+
     @property
     def draft(self) -> Draft:
         """The input as it stands."""

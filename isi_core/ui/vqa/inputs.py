@@ -31,6 +31,7 @@ from isi_core.domain.trial import image_digest
 from isi_core.studies.draft import Draft
 from isi_core.studies.trials import CONTEXT_KINDS, IMAGE_KINDS, MAX_TEXT, build_trial
 from isi_core.ui import resources
+from isi_core.ui.bound import guarded
 from isi_core.ui.drawing import (
     TOOLS,
     CanvasSize,
@@ -54,15 +55,6 @@ _TOOL_ICONS: dict[Tool, str] = {
 }
 
 
-def _guarded(desk: Desk, action: Any, *arguments: Any) -> None:
-    """Run a callback; what it refuses is said on the page, and nothing else changes."""
-    desk.error = ""
-    try:
-        action(*arguments)
-    except StudioError as error:
-        desk.error = str(error)
-
-
 # --- which observation ---------------------------------------------------------------------
 
 
@@ -83,7 +75,7 @@ def _pick_dataset(desk: Desk) -> None:
     st.session_state["vqa_dataset"] = desk.dataset_name
 
     def choose() -> None:
-        _guarded(desk, desk.work_on, st.session_state["vqa_dataset"])
+        guarded(desk, desk.work_on, st.session_state["vqa_dataset"])
 
     st.selectbox("Dataset", names, key="vqa_dataset", on_change=choose)
 
@@ -125,7 +117,7 @@ def pick(desk: Desk) -> None:
             desk.go_to(near[(start + by) % len(near)])
 
     def arrow(icon: str, key: str, words: str, by: int) -> None:
-        go = partial(_guarded, desk, step, by)
+        go = partial(guarded, desk, step, by)
         st.button("", icon=f":material/{icon}:", key=key, help=words, on_click=go, disabled=not ids)
 
     with st.container(horizontal=True, gap="small"):
@@ -135,7 +127,7 @@ def pick(desk: Desk) -> None:
             options,
             key="vqa_observation",
             format_func=lambda key: titles.get(key, key),
-            on_change=lambda: _guarded(desk, desk.go_to, st.session_state["vqa_observation"]),
+            on_change=lambda: guarded(desk, desk.go_to, st.session_state["vqa_observation"]),
             label_visibility="collapsed",
         )
         arrow("chevron_right", "vqa_next", "Next observation", 1)
@@ -154,7 +146,7 @@ def _upload_form(desk: Desk) -> None:
             raise InputError("The question is empty: type one.")
         add_upload(desk, file.getvalue(), file.name, question, context, {"yes": True, "no": False}.get(truth or ""))
 
-    st.button("Use this picture", key="vqa_upload_use", on_click=lambda: _guarded(desk, use))
+    st.button("Use this picture", key="vqa_upload_use", on_click=lambda: guarded(desk, use))
 
 
 def add_upload(desk: Desk, raw: bytes, name: str, question: str, context: str, truth: bool | None) -> None:
@@ -225,7 +217,7 @@ def _image_presets(desk: Desk) -> None:
             kinds,
             key="vqa_image_kind",
             format_func=str.capitalize,
-            on_change=lambda: _guarded(desk, choose),
+            on_change=lambda: guarded(desk, choose),
             label_visibility="collapsed",
             help="Random is the picture of another observation",
         )
@@ -361,7 +353,7 @@ def _picture_tools(desk: Desk) -> None:
             ("redo", "redo", partial(desk.step, False), not timeline.undone, "Redo"),
             ("clear", "ink_eraser", clear, desk.draft.picture_changes == 0, "Clear every drawing and the noise"),
         ):
-            run = partial(_guarded, desk, action)
+            run = partial(guarded, desk, action)
             st.button("", icon=f":material/{icon}:", key=f"vqa_{name}", help=words, on_click=run, disabled=off)
         st.slider(
             "Gaussian noise σ (of 255 levels)", 0.0, 120.0, step=5.0, key="vqa_noise", format="%.0f", on_change=noise
@@ -400,7 +392,7 @@ def context(desk: Desk) -> None:
             kinds,
             key="vqa_context_kind",
             format_func=str.capitalize,
-            on_change=lambda: _guarded(desk, choose),
+            on_change=lambda: guarded(desk, choose),
             label_visibility="collapsed",
         )
         if kind == "random":
@@ -422,7 +414,7 @@ def context(desk: Desk) -> None:
         height=88,
         max_chars=MAX_TEXT,
         placeholder="No context. Type one, or take a preset.",
-        on_change=lambda: _guarded(desk, typed),
+        on_change=lambda: guarded(desk, typed),
         label_visibility="collapsed",
     )
 
@@ -484,4 +476,4 @@ def question(desk: Desk) -> None:
         same = text.strip() == desk.observation.question.strip()
         desk.change(replace(desk.draft, question=QuestionPreset("original") if same else EditText("question", text)))
 
-    st.text_input("Question", key="vqa_question", on_change=lambda: _guarded(desk, typed), label_visibility="collapsed")
+    st.text_input("Question", key="vqa_question", on_change=lambda: guarded(desk, typed), label_visibility="collapsed")
