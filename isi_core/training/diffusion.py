@@ -91,8 +91,8 @@ class Stage:
 
 
 STAGES = {
-    "vae": Stage(steps=3200, batch=16, learning_rate=1e-3, portraits=6_000),
-    "unet": Stage(steps=8000, batch=32, learning_rate=5e-4, portraits=24_000),
+    "vae": Stage(steps=3400, batch=16, learning_rate=1e-3, portraits=6_000),
+    "unet": Stage(steps=5500, batch=32, learning_rate=5e-4, portraits=24_000),
 }
 
 
