@@ -69,7 +69,10 @@ def test_a_model_is_found_by_name_hub_id_and_folder(folder: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["", "tiny", "tiny-nli", "../x", "a/b/c", "owner/..", "a\x00/b", "x" * 5000, "https://h.co/a", "~nobody9/x"]
 )
-def test_what_is_no_model_is_refused_with_the_way_out(name: str) -> None:
+def test_what_is_no_model_is_refused_with_the_way_out(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)  # "../x" is a folder beside some checkout
     with pytest.raises(ModelError, match=r"choose one of tiny-llava, .*or give a hub id"):
         find_vlm(name)
 

@@ -112,10 +112,21 @@ def test_failures_end_the_command_with_their_reason(world: Path, run: Run) -> No
 
 def test_another_process_sees_it_pauses_it_and_a_stop_by_keyboard_resumes(world: Path, store: Path, run: Run) -> None:
     # So many that none of the two runs can end before it is stopped, however fast the machine.
-    noises = [str(sigma) for sigma in range(3, 123, 3)]
+    noises = [str(sigma) for sigma in range(5, 80, 5)]
     options, total = planned(world, "--noise", ",".join(noises), "--measure", "answer"), 12 * (1 + len(noises))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "isi_core", "sweep", "run", "--store", str(store), *options, "--json"]
+    # Tests started in a shell's background ignore the keyboard's stop, and so would the processes they start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        _pause_and_stop(command, environment, store, run, total)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    last = read(run("resume", "--json"))
+    assert (last["state"], last["done"]) == ("done", total) and Store(store).count() == total
+
+
+def _pause_and_stop(command: list[str], environment: dict[str, str], store: Path, run: Run, total: int) -> None:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         limit = time.monotonic() + 120
@@ -152,5 +163,3 @@ def test_another_process_sees_it_pauses_it_and_a_stop_by_keyboard_resumes(world:
     stopped = read(run("status", "--json"))
     assert stopped["state"] == "paused" and told["done"] < stopped["done"] < total
     assert {job.state for job in Jobs(Store(store)).list()} == {"cancelled"}
-    last = read(run("resume", "--json"))
-    assert (last["state"], last["done"]) == ("done", total) and Store(store).count() == total
