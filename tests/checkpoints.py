@@ -27,6 +27,7 @@ from transformers import (
     LlavaNextImageProcessorPil,
     LlavaNextProcessor,
     LlavaProcessor,
+    MistralConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     ProcessorMixin,
@@ -166,12 +167,21 @@ def save_llava(
     return _save(LlavaForConditionalGeneration(config), processor, folder, dtype)
 
 
-def save_llava_next(folder: Path, *, heads: int = 4, kv_heads: int = 2, size: int = 48, seed: int = 0) -> Path:
+def save_llava_next(
+    folder: Path,
+    *,
+    heads: int = 4,
+    kv_heads: int = 2,
+    size: int = 48,
+    hidden: int = 32,
+    seed: int = 0,
+    text: type[LlamaConfig] | type[MistralConfig] = LlamaConfig,
+) -> Path:
     """A LLaVA-NeXT with random weights, its tokenizer and processor, as `save_pretrained` writes them."""
     processor = llava_next_processor(size=size)
     config = LlavaNextConfig(
         vision_config=_vision_config(size),
-        text_config=_text_config(processor, heads, kv_heads, layers=2, hidden=32),
+        text_config=_text_config(processor, heads, kv_heads, layers=2, hidden=hidden, text=text),
         image_token_id=processor.image_token_id,
         image_seq_length=(size // PATCH) ** 2,
         image_grid_pinpoints=_pinpoints(size),
@@ -188,6 +198,14 @@ def make_trial(
     """A trial with a picture of coloured noise; another seed gives another picture."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     return Trial("noise", Image.fromarray(pixels), context, question, truth=True)
+
+
+def vary_answers(model: PreTrainedModel) -> None:
+    """Scale the weights up: as they are at first, attention and next-token odds are all but flat."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(5)
 
 
 @contextmanager
@@ -225,9 +243,16 @@ def _vision_config(size: int) -> CLIPVisionConfig:
     )
 
 
-def _text_config(processor: ProcessorMixin, heads: int, kv_heads: int, layers: int, hidden: int) -> LlamaConfig:
+def _text_config(
+    processor: ProcessorMixin,
+    heads: int,
+    kv_heads: int,
+    layers: int,
+    hidden: int,
+    text: type[LlamaConfig] | type[MistralConfig] = LlamaConfig,
+) -> LlamaConfig | MistralConfig:
     tokenizer = processor.tokenizer
-    return LlamaConfig(
+    return text(
         vocab_size=len(tokenizer),
         hidden_size=hidden,
         intermediate_size=2 * hidden,
@@ -238,15 +263,14 @@ def _text_config(processor: ProcessorMixin, heads: int, kv_heads: int, layers: i
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
+        # Published checkpoints of Mistral in LLaVA-NeXT have none.
+        **({"sliding_window": None} if text is MistralConfig else {}),
     )
 
 
 def _save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path, dtype: torch.dtype) -> Path:
-    """Save a model whose answers vary: at the usual initial scale, attention and next-token odds are all but flat."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(5)
+    """The model with all that belongs to it, as `save_pretrained` writes them."""
+    vary_answers(model)
     # Many tokens end an answer, so that the rows of a batch end at different steps. The rest is what a checkpoint
     # brings along and what must not leak into answers.
     model.generation_config.update(

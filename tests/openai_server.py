@@ -25,10 +25,11 @@ from isi_core.domain.decoding import Decoding
 from isi_core.domain.errors import StudioError
 from isi_core.domain.trial import Trial
 from isi_core.models.vlm.hugging_face import HuggingFaceVLM
+from isi_core.models.vlm.part import Part
 
 FIELDS = {
     "model", "messages", "stream", "temperature", "top_p", "top_k", "n", "logprobs", "seed", "repetition_penalty",
-    "max_tokens", "max_completion_tokens",
+    "max_tokens", "max_completion_tokens", "top_logprobs",
 }  # fmt: skip
 
 
@@ -89,6 +90,16 @@ class OpenAIServer:
         """The bodies of the chat completions asked for."""
         return [r.body for r in self.seen if r.path.endswith("/chat/completions")]
 
+    def _top(self, trial: Trial, count: int) -> list[dict[str, Any]]:
+        """The likeliest first tokens of a reply, from the model's own logits."""
+        if not count:
+            return []
+        with self.lock, self.vlm._running():
+            prefill = self.vlm._prefill(trial, 1, Part(None))
+            values, ids = prefill.logits.float().log_softmax(dim=-1).topk(min(count, len(prefill.logits)))
+        decode = self.vlm._processor.tokenizer.decode
+        return [{"token": decode([i]), "logprob": p} for i, p in zip(ids.tolist(), values.tolist(), strict=True)]
+
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         """The chat completion that the model makes."""
         parts = body["messages"][0]["content"]
@@ -101,7 +112,7 @@ class OpenAIServer:
         count = 1 if "n" in self.ignores else body.get("n", 1)
         decoding = Decoding(
             temperature=body["temperature"] or 1.0,
-            top_p=body["top_p"],
+            top_p=body.get("top_p", 1.0),
             top_k=max(0, body.get("top_k", 0)),
             max_new_tokens=body["max_tokens"],
             n_samples=count,
@@ -114,18 +125,23 @@ class OpenAIServer:
             )
         answers = [output.answer] * count if greedy else list(output.samples or ())
         told = body.get("logprobs") and "logprobs" not in self.ignores
+        top = self._top(Trial("x", image, "", text, None), body.get("top_logprobs", 0)) if told else []
         return {
             "object": "chat.completion",
             "model": self.model,
-            "choices": [_choice(i, answer, bool(told)) for i, answer in enumerate(answers) if answer is not None],
+            "choices": [_choice(i, answer, bool(told), top) for i, answer in enumerate(answers) if answer is not None],
             "usage": {"prompt_tokens": output.prompt_tokens},
         }
 
 
-def _choice(index: int, answer: Answer, told: bool) -> dict[str, Any]:
+def _choice(index: int, answer: Answer, told: bool, top: list[dict[str, Any]]) -> dict[str, Any]:
     count = len(answer.tokens) - answer.finished  # servers leave the end token out
     tokens = zip(answer.tokens[:count], answer.log_likelihoods[:count], strict=True)
     content = [{"token": t, "logprob": p, "bytes": list(t.encode()), "top_logprobs": []} for t, p in tokens]
+    if top and not content:  # the reply ended at once: its end token is told then
+        content = [{"token": answer.tokens[0], "logprob": answer.log_likelihoods[0]}]
+    for entry in content[:1]:  # of the others, no client here asks
+        entry["top_logprobs"] = top
     return {
         "index": index,
         "message": {"role": "assistant", "content": answer.text},

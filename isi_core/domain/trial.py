@@ -35,6 +35,7 @@ class Trial:
     image_kind : natural, annotated, random or uploaded.
     context_kind : none, complementary, contradictory, random or edited.
     question_kind : original, random or edited.
+    further_images : RGB pictures shown after the first, to models that take several in one prompt.
     """
 
     observation_id: str
@@ -46,6 +47,7 @@ class Trial:
     image_kind: str = "natural"
     context_kind: str = "none"
     question_kind: str = "original"
+    further_images: tuple[Image.Image, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -55,6 +57,8 @@ class Trial:
             raw = text.encode("utf-8", "surrogatepass")
             state.update(f" {len(raw)} ".encode())
             state.update(raw)
+        for image in self.further_images:
+            state.update(image_digest(image).encode())
         return state.hexdigest()
 
     @cached_property

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from isi_core.domain.answer import Answer
 from isi_core.domain.errors import InputError
+from isi_core.domain.p_true import PTrue
 
 Rule = Literal["loose", "strict"]
 LikelihoodKind = Literal["sampling", "model"]
@@ -66,6 +67,7 @@ class Uncertainty:
         clusters are exact under the settings' rule, and for pairs that were not asked about
         (in the matrices and Rao's entropy) one of the same meaning stands in.
     settings : rule, likelihood kind, entailment model.
+    p_true : what the model said when it was asked whether its main answer is true; None where it was not.
     """
 
     samples: tuple[Answer, ...]
@@ -80,6 +82,7 @@ class Uncertainty:
     settings: UncertaintySettings
     likelihoods_available: bool = True
     all_compared: bool = True
+    p_true: PTrue | None = None
 
     @property
     def n_clusters(self) -> int:
@@ -122,6 +125,7 @@ class Uncertainty:
             "likelihoods_available": self.likelihoods_available,
             "all_compared": self.all_compared,
             "settings": self.settings.to_json(),
+            **({} if self.p_true is None else {"p_true": self.p_true.to_json()}),
         }
 
     @classmethod
@@ -141,4 +145,5 @@ class Uncertainty:
             settings=UncertaintySettings.from_json(data["settings"]),
             likelihoods_available=bool(data["likelihoods_available"]),
             all_compared=bool(data.get("all_compared", True)),
+            p_true=None if data.get("p_true") is None else PTrue.from_json(data["p_true"]),
         )

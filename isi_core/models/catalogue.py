@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from isi_core.domain.errors import ModelError
+from isi_core.models.entailment.judge_address import EXAMPLE as JUDGE_EXAMPLE
+from isi_core.models.entailment.judge_address import is_judge, judge_name, parse_judge
 from isi_core.models.vlm.endpoint_address import EXAMPLE, Endpoint, is_endpoint, parse_endpoint
 
 Kind = Literal["vlm", "entailment"]
@@ -28,6 +30,7 @@ TYPED_VARIABLE = "ISI_MODELS_TYPED"
 FOLDER_VARIABLE = "ISI_MODELS_FOLDER"
 """The folder that typed folders must lie in; relative ones are looked for there."""
 
+_REVISION = re.compile(r"[A-Za-z0-9][\w.-]{0,99}(?:/[A-Za-z0-9][\w.-]{0,99}){0,4}", re.ASCII)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
 
@@ -50,6 +53,7 @@ class CatalogueRow:
     licence : of the weights.
     notes : one sentence for the page; "" where there is nothing to say.
     endpoint : where a server's model is asked; None for models that are loaded here.
+    revision : commit, tag or branch of a hub id; None takes the main branch.
     """
 
     name: str
@@ -66,6 +70,12 @@ class CatalogueRow:
     licence: str = ""
     notes: str = ""
     endpoint: Endpoint | None = None
+    revision: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Source and revision: rows of one place are one model."""
+        return f"{self.source}@{self.revision}" if self.revision else str(self.source)
 
 
 def _chat_template(before: str, after: str) -> str:
@@ -224,7 +234,8 @@ def sizes(family: str) -> list[CatalogueRow]:
 
 
 def find_vlm(name: str) -> CatalogueRow:
-    """The vision-language model of this name, hub id, local folder or `endpoint:MODEL@URL`.
+    """The vision-language model of this name, hub id, local folder or `endpoint:MODEL@URL`; `@REVISION` behind the
+    first two takes that commit, tag or branch.
 
     Raises
     ------
@@ -234,7 +245,7 @@ def find_vlm(name: str) -> CatalogueRow:
 
 
 def find_entailment(name: str) -> CatalogueRow:
-    """The entailment model of this name, hub id or local folder.
+    """The entailment model of this name, hub id, local folder or `judge:MODEL@URL` (a language model behind a server).
 
     Raises
     ------
@@ -246,7 +257,7 @@ def find_entailment(name: str) -> CatalogueRow:
 def find_typed(typed: str) -> Path | str | None:
     """The folder or hub id that a user typed, where the operator allows it and there is one; for models without rows
     here (encoders), which are loaded by their own code."""
-    allowed = _allowed("entailment")
+    allowed = _allowed()
     folder = _folder(typed) if "folder" in allowed else None
     if folder is not None:
         return folder
@@ -259,36 +270,56 @@ def _find(name: str, kind: Kind) -> CatalogueRow:
     for row in ROWS:
         if row.kind == kind and typed in (row.name, str(row.source)):
             return row
-    allowed = _allowed(kind)
-    if "endpoint" in allowed and is_endpoint(typed):
+    allowed = _allowed()
+    if "endpoint" in allowed and kind == "vlm" and is_endpoint(typed):
         return _endpoint_row(parse_endpoint(typed))
+    if "endpoint" in allowed and kind == "entailment" and is_judge(typed):
+        return _judge_row(typed)
     folder = _folder(typed) if "folder" in allowed else None
     if folder is not None:
         return CatalogueRow(name=folder.name, family=OTHER, size="", source=folder, kind=kind)
     if "hub" in allowed and _HUB_ID.fullmatch(typed) and ".." not in typed and "--" not in typed:
         return CatalogueRow(name=typed, family=OTHER, size="", source=typed, kind=kind)
+    if "hub" in allowed and (pinned := _of_revision(typed, kind)) is not None:
+        return pinned
     # An address may hold a password: it is not repeated.
-    shown = "an endpoint" if is_endpoint(typed) else repr(typed[:100])
+    shown = "an endpoint" if is_endpoint(typed) or is_judge(typed) else repr(typed[:100])
     known = ", ".join(row.name for row in ROWS if row.kind == kind)
-    raise ModelError(f"No model {shown}: choose one of {known}{_ways(allowed)}.")
+    raise ModelError(f"No model {shown}: choose one of {known}{_ways(allowed, kind)}.")
 
 
-def _allowed(kind: Kind) -> list[str]:
+def _of_revision(typed: str, kind: Kind) -> CatalogueRow | None:
+    """The model of `NAME@REVISION`, NAME of the catalogue or a hub id; None where it is not of this form."""
+    name, _, revision = typed.partition("@")
+    if not _REVISION.fullmatch(revision) or ".." in revision:
+        return None
+    try:
+        row = _find(name, kind)
+    except ModelError:
+        return None
+    return (
+        None
+        if isinstance(row.source, Path) or row.endpoint is not None
+        else replace(row, name=typed, revision=revision)
+    )
+
+
+def _allowed() -> list[str]:
     """What may be typed, of `hub`, `folder` and `endpoint`; an unknown word allows nothing."""
     setting = os.environ.get(TYPED_VARIABLE, "").strip().lower()
-    kinds = ["hub", "folder", "endpoint"] if kind == "vlm" else ["hub", "folder"]
+    kinds = ["hub", "folder", "endpoint"]
     if setting in ("", "on"):
         return kinds
     chosen = {word.strip() for word in setting.split(",")}
     return [way for way in kinds if way in chosen]
 
 
-def _ways(allowed: list[str]) -> str:
+def _ways(allowed: list[str], kind: Kind) -> str:
     confined = os.environ.get(FOLDER_VARIABLE)
     words = {
         "hub": "a hub id such as owner/name",
         "folder": f"a folder inside {FOLDER_VARIABLE}" if confined else "an existing folder",
-        "endpoint": f"an endpoint such as {EXAMPLE}",
+        "endpoint": f"an endpoint such as {EXAMPLE}" if kind == "vlm" else f"an LLM judge such as {JUDGE_EXAMPLE}",
     }
     ways = [words[way] for way in allowed]
     return f", or give {' or '.join(ways)}" if ways else "; this server offers no others"
@@ -317,5 +348,19 @@ def _endpoint_row(endpoint: Endpoint) -> CatalogueRow:
         kind="vlm",
         parameters=0,
         notes=f"Runs at {endpoint.base_url}, which gets every picture and text; it tells no attention.",
+        endpoint=endpoint,
+    )
+
+
+def _judge_row(typed: str) -> CatalogueRow:
+    endpoint = parse_judge(typed)
+    return CatalogueRow(
+        name=judge_name(endpoint),
+        family=ENDPOINT,
+        size=endpoint.model,
+        source=judge_name(endpoint),
+        kind="entailment",
+        parameters=0,
+        notes=f"A language model at {endpoint.base_url} judges, which gets the question and every answer.",
         endpoint=endpoint,
     )

@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 
 @dataclass
@@ -45,6 +47,39 @@ def pooling(
             # In the states' own number format: a float32 copy of all tokens would cost more than the product.
             means = torch.bmm(weights.to(states.device, states.dtype), states)
             kept.layers[layer] = torch.cat([at_last[:, None], means], dim=1)
+
+        return blocks[layer - 1].register_forward_hook(keep)
+
+    handles = [keep_of(layer) for layer in layers]
+    try:
+        yield kept
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@dataclass
+class TokenStates:
+    """What the hooks of `every_token` keep: by layer, (n, tokens, hidden) float16 of each forward pass."""
+
+    layers: dict[int, list[NDArray[np.float16]]] = field(default_factory=dict)
+
+    def batches(self) -> Iterator[NDArray[np.float16]]:
+        """(n, tokens, layers, hidden) of each pass, layers ascending."""
+        for parts in zip(*(self.layers[layer] for layer in sorted(self.layers)), strict=True):
+            yield np.stack(parts, axis=2)
+
+
+@contextmanager
+def every_token(blocks: Sequence[torch.nn.Module], layers: Sequence[int]) -> Iterator[TokenStates]:
+    """Within it, forward passes leave the states of all their tokens, padding included, in half precision."""
+    kept = TokenStates({layer: [] for layer in layers})
+
+    def keep_of(layer: int) -> torch.utils.hooks.RemovableHandle:
+        def keep(_block: torch.nn.Module, _inputs: object, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
+            states = output[0] if isinstance(output, tuple) else output
+            # Residual streams may leave half precision's range at single places; their sign and rank stay.
+            kept.layers[layer].append(states.float().clamp(-65_000, 65_000).to("cpu", torch.float16).numpy())
 
         return blocks[layer - 1].register_forward_hook(keep)
 

@@ -21,8 +21,10 @@ from isi_core.models.catalogue import (
     DEFAULT_VLM,
     CatalogueRow,
     find_entailment,
+    find_vlm,
     sizes,
 )
+from isi_core.models.vlm.endpoint_address import EXAMPLE
 from isi_core.models.weights import WeightCount, count_weights
 
 State = Literal["built in", "on disk", "to download", "too large", "missing", "endpoint"]
@@ -32,7 +34,11 @@ QUANTIZATIONS = ("none", "4-bit", "8-bit")
 _QUANTIZED = {"4-bit": 0.5 + 4 / 64, "8-bit": 1.01}
 
 TEXT_TOKENS = 512
-"""Context, question and answer that room is kept for."""
+"""Context and question that room is kept for."""
+IMAGE_TOKENS = 3000
+"""A picture's tokens where nothing is known of them: about what the largest of the catalogue's make of one."""
+SAMPLES, ANSWER_TOKENS = 10, 40
+"""Samples that are drawn side by side, and their length, as `Decoding` has them."""
 SAMPLES_BYTES = 2 << 30
 """Most that keys and values of samples take, as the vision-language models limit themselves."""
 PREFILL_BYTES = 1 << 30
@@ -93,13 +99,28 @@ def memory_need(row: CatalogueRow, quantization: str = "none", entailment: Catal
         return 0
     need = weights * (1 + _ACTIVATIONS) + _LIBRARIES
     if row.kind == "vlm":
-        prompt = row.key_values * (2 if _accelerated() else 4) * (row.image_tokens + TEXT_TOKENS)
-        # A prompt, its samples (ten, in batches), and prompts that are remembered for the next click.
-        need += prompt + min(10 * prompt, SAMPLES_BYTES) + min(10 * prompt, PREFILL_BYTES)
+        token = (row.key_values or _count(row).key_values) * (2 if _accelerated() else 4)
+        prompt = token * ((row.image_tokens or IMAGE_TOKENS) + TEXT_TOKENS)
+        need += prompt + samples_bytes(token, prompt, shared=not _slides(row))
+        # Prompts that are remembered for the next click, the very last one however long it is.
+        need += min(10 * prompt, max(PREFILL_BYTES, prompt))
         need += weight_bytes(entailment or find_entailment(DEFAULT_ENTAILMENT))
     if _cuda() is not None:
         need += _CUDA_CONTEXT
     return round(need)
+
+
+def samples_bytes(token: int, prompt: int, *, shared: bool = True) -> int:
+    """Most that the keys and values of samples take beside the prompt's own, which they share.
+
+    Parameters
+    ----------
+    token, prompt : bytes of a token's keys and values, and of the prompt's.
+    shared : False for models whose samples have to copy the prompt each (sliding windows).
+    """
+    each = token * ANSWER_TOKENS + (0 if shared else prompt)
+    # Batches are made as large as the limit allows, and of one sample at least.
+    return min(SAMPLES * each, max(SAMPLES_BYTES, each))
 
 
 def free_memory() -> int:
@@ -159,7 +180,16 @@ def _what_fits(row: CatalogueRow, quantization: str, free: int) -> str:
         for way in ("none", "4-bit"):
             if memory_need(other, way) <= free:
                 return f"choose {other.name}{'' if way == 'none' else ' in 4-bit'}"
-    return f"choose {DEFAULT_VLM}, or close other programs"
+    elsewhere = f", or ask it where it runs on another machine ({EXAMPLE})" if _may_ask_elsewhere() else ""
+    return f"choose {DEFAULT_VLM}, or close other programs{elsewhere}"
+
+
+def _may_ask_elsewhere() -> bool:
+    """Whether the operator lets users type an endpoint."""
+    try:
+        return find_vlm(EXAMPLE).endpoint is not None
+    except ModelError:
+        return False
 
 
 def _size(count: int) -> str:
@@ -171,7 +201,7 @@ def _size(count: int) -> str:
 def _count(row: CatalogueRow) -> WeightCount:
     """The catalogue's word, else the checkpoint's own where it is on this machine."""
     if row.parameters is not None:
-        return WeightCount(row.parameters, row.quantizable)
+        return WeightCount(row.parameters, row.quantizable, row.key_values)
     folder = _folder(row)
     if folder is None:
         return WeightCount(0, 0)
@@ -185,6 +215,22 @@ def _count_once(folder: Path, files: tuple[tuple[str, int], ...]) -> WeightCount
     return count_weights(folder)
 
 
+def _slides(row: CatalogueRow) -> bool:
+    """Whether some of a checkpoint's blocks look back over a sliding window only, by its config."""
+    folder = _folder(row)
+    if row.parameters is not None or folder is None:
+        return False  # none of the catalogue's do
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        text = config.get("text_config") or config
+        kinds = text.get("layer_types")
+        if kinds is not None:
+            return "sliding_attention" in kinds
+        return bool(text.get("sliding_window")) and text.get("use_sliding_window") is not False
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+        return False
+
+
 def _folder(row: CatalogueRow) -> Path | None:
     """Where the whole checkpoint lies on this machine; None where it does not."""
     if isinstance(row.source, Path):
@@ -195,7 +241,7 @@ def _folder(row: CatalogueRow) -> Path | None:
 
     try:
         for name in ("model.safetensors", "model.safetensors.index.json"):
-            found = try_to_load_from_cache(row.source, name)
+            found = try_to_load_from_cache(row.source, name, revision=row.revision)
             if isinstance(found, str):
                 folder = Path(found).parent
                 return folder if all((folder / part).is_file() for part in _parts(Path(found))) else None

@@ -121,7 +121,7 @@ class Shelf:
         wanted = set()
         for find in (find_vlm, find_entailment):
             try:
-                wanted.add(str(find(name).source))
+                wanted.add(find(name).place)
             except ModelError:
                 continue
         with self._changed:
@@ -299,7 +299,7 @@ class Shelf:
 
 
 def _key(row: CatalogueRow, quantization: str) -> Key:
-    return row.kind, str(row.source), quantization
+    return row.kind, row.place, quantization
 
 
 def _waiting(name: str, before: int) -> str:
@@ -319,6 +319,10 @@ def _resident_models() -> int:
 
 def _load_model(row: CatalogueRow, quantization: str) -> Any:
     # Imported on first need: torch takes seconds, and the landing page does not wait for them.
+    if row.endpoint is not None and row.kind == "entailment":
+        from isi_core.models.entailment.judge import JudgeEntailment
+
+        return JudgeEntailment(row.endpoint)
     if row.endpoint is not None:
         from isi_core.models.vlm.endpoint import EndpointVLM
 
@@ -331,10 +335,11 @@ def _load_model(row: CatalogueRow, quantization: str) -> Any:
             row.name,
             quantization=quantization,  # type: ignore[arg-type]  # checked there
             chat_template=row.chat_template,
+            revision=row.revision,
         )
     from isi_core.models.entailment.hugging_face import HuggingFaceEntailment
 
-    return HuggingFaceEntailment.load(row.source, row.name)
+    return HuggingFaceEntailment.load(row.source, row.name, revision=row.revision or "main")
 
 
 def _give_back(models: list[Any]) -> None:

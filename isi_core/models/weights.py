@@ -23,6 +23,21 @@ def weights_digest(folder: Path) -> str:
     return state.hexdigest()
 
 
+def hub_revision(source: str | Path, revision: str | None) -> str:
+    """The commit that a hub id's revision stands for, read off the copy on this disk; the revision where none is there.
+
+    The config no longer says it (transformers 5).
+    """
+    from transformers.utils.hub import cached_file, extract_commit_hash
+
+    asked = revision or "main"
+    try:
+        path = cached_file(str(source), "config.json", revision=asked, local_files_only=True)
+    except OSError:
+        return asked
+    return extract_commit_hash(path, None) or asked
+
+
 @dataclass(frozen=True)
 class WeightCount:
     """How many numbers a checkpoint holds.
@@ -31,10 +46,12 @@ class WeightCount:
     ----------
     parameters : all of them.
     quantizable : those of the language model's matrix products, which 4-bit and 8-bit make smaller.
+    key_values : what its blocks keep of each token, keys and values; 0 where it cannot be told from the weights' names.
     """
 
     parameters: int
     quantizable: int
+    key_values: int = 0
 
 
 def count_weights(folder: Path) -> WeightCount:
@@ -44,7 +61,7 @@ def count_weights(folder: Path) -> WeightCount:
     ------
     ModelError : there are no such files, or one is damaged.
     """
-    parameters = quantizable = 0
+    parameters = quantizable = key_values = 0
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(f"{folder.name} holds no safetensors weights: choose another folder.")
@@ -54,7 +71,8 @@ def count_weights(folder: Path) -> WeightCount:
             parameters += count
             if len(shape) == 2 and ".layers." in name and "vision" not in name and "visual" not in name:
                 quantizable += count
-    return WeightCount(parameters, quantizable)
+                key_values += shape[0] if name.endswith((".k_proj.weight", ".v_proj.weight")) else 0
+    return WeightCount(parameters, quantizable, key_values)
 
 
 def _shapes(path: Path) -> dict[str, list[int]]:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig
 
 from isi_core.domain.decoding import Decoding
 from isi_core.domain.errors import ModelError
 from isi_core.domain.evaluation import ModelRecord
 from isi_core.models.vlm.hugging_face import HuggingFaceVLM
 from isi_core.models.vlm.loading import load_checkpoint
-from tests.checkpoints import make_trial, save_llava
+from tests.checkpoints import make_trial, save_llava, save_llava_next, whole_text
 
 HEAD = "language_model.lm_head.weight"  # as the file names it
 DECODING = Decoding(max_new_tokens=5, n_samples=2)
@@ -71,6 +72,38 @@ def test_quantized_language_models_answer_and_tell_their_attention(folder: Path,
     assert output.attention.sums.sum(-1) == pytest.approx(1, abs=1e-5)
     full = HuggingFaceVLM.load(folder, "tiny", device="cpu")
     assert vlm._model.get_memory_footprint() < 0.7 * full._model.get_memory_footprint()
+
+
+@pytest.mark.parametrize(("text", "kv_heads"), [(MistralConfig, 2), (LlamaConfig, 4)])
+def test_four_bit_llava_next_tells_every_measure(tmp_path: Path, text: Any, kv_heads: int) -> None:
+    """The shapes of LLaVA-NeXT (Mistral) and LLaVA-Vicuna: several tiles, grouped or own key heads."""
+    folder = save_llava_next(tmp_path / "next", hidden=64, kv_heads=kv_heads, text=text)
+    vlm = HuggingFaceVLM.load(folder, "next", quantization="4-bit", device="cpu")
+    quantized = [name for name, module in vlm.network.named_modules() if type(module).__name__ == "Linear4bit"]
+    assert len(quantized) == 2 * 7
+    assert all(name.startswith("model.language_model.layers.") for name in quantized)
+    trials = [make_trial("Red.", size=(90, 40)), make_trial("A red house.", seed=1, size=(90, 40))]
+    decoding = Decoding(max_new_tokens=8, n_samples=6, top_k=40)
+    outputs = vlm.evaluate(trials, decoding, ["answer", "attention", "samples", "hidden_states"])
+    assert vlm._shares
+    model, [prompt, _] = vlm.network, vlm.prompts(trials, 8)
+    with torch.inference_mode():
+        expected = model.generate(
+            **prompt.inputs, do_sample=False, max_new_tokens=8, eos_token_id=sorted(vlm._end_tokens), pad_token_id=0
+        )[0, len(prompt) :].tolist()
+    [answer, samples] = outputs[0].answer, outputs[0].samples
+    assert answer is not None and samples is not None
+    assert list(answer.token_ids) == expected
+    for output in outputs:
+        assert output.attention is not None and output.hidden_states is not None
+        assert output.attention.sums.sum(-1) == pytest.approx(1, abs=1e-5)
+        assert output.attention.sums[..., 1:5].min() >= 0
+        assert len(output.hidden_states) == 2
+    with torch.inference_mode(), whole_text(model, prompt.inputs, samples[0].token_ids) as inputs:
+        logits = model(**inputs).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+    own = logits[range(len(samples[0].token_ids)), list(samples[0].token_ids)]
+    # Products of one row and of many go through different 4-bit kernels.
+    assert samples[0].log_likelihoods == pytest.approx(own.tolist(), abs=0.1)
 
 
 def test_the_end_of_an_answer_is_all_that_is_taken_from_the_generation_config(folder: Path) -> None:

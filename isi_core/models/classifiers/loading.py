@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from isi_core.domain.errors import ModelError, first_line
 from isi_core.models.out_of_memory import give_back, is_out_of_memory
-from isi_core.models.weights import weights_digest
+from isi_core.models.weights import hub_revision, weights_digest
 
 BATCH = 32
 LOADING_ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError, SafetensorError)
@@ -35,7 +35,7 @@ def record_of(kind: str, name: str, source: str | Path, model: Any, revision: st
         "kind": kind,
         "name": name,
         "source": folder.resolve().name if folder else str(source),
-        "revision": weights_digest(folder) if folder else str(getattr(model.config, "_commit_hash", None) or revision),
+        "revision": weights_digest(folder) if folder else hub_revision(source, revision),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
     }

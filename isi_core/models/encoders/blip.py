@@ -36,7 +36,7 @@ def load_blip(origin: Origin, config: Any) -> Towers:
         name=origin.name,
         family="blip",
         source=origin.label,
-        revision=revision_of(origin, config),
+        revision=revision_of(origin),
         module=model,
         width=model.config.image_text_hidden_size,
         words=words,

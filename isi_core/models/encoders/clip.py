@@ -23,7 +23,7 @@ def load_clip(origin: Origin, config: Any) -> Towers:
         name=origin.name,
         family="clip",
         source=origin.label,
-        revision=revision_of(origin, config),
+        revision=revision_of(origin),
         module=model,
         width=model.config.projection_dim,
         words=words,

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
 from isi_core.domain.errors import ModelError, first_line
 from isi_core.models.encoders.protocol import Family
-from isi_core.models.weights import weights_digest
+from isi_core.models.weights import hub_revision, weights_digest
 
 _log = logging.getLogger(__name__)
 
@@ -110,12 +110,12 @@ def read_weights(origin: Origin, kind: Any, *, optional: tuple[str, ...] = (), *
     return model
 
 
-def revision_of(origin: Origin, config: Any) -> str:
+def revision_of(origin: Origin) -> str:
     """Commit of the hub; of a folder, the digest of its weights."""
     folder = Path(origin.source)
     if folder.is_dir():
         return weights_digest(folder)
-    return str(getattr(config, "_commit_hash", None) or origin.revision)
+    return hub_revision(origin.source, origin.revision)
 
 
 @dataclass(frozen=True, eq=False)

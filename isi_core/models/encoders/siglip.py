@@ -25,7 +25,7 @@ def load_siglip(origin: Origin, config: Any) -> Towers:
         name=origin.name,
         family="siglip",
         source=origin.label,
-        revision=revision_of(origin, config),
+        revision=revision_of(origin),
         module=model,
         width=getattr(text, "projection_size", None) or text.hidden_size,
         words=words,

@@ -68,7 +68,7 @@ def load_vit_roberta(vision: Origin, text: Origin, origin: Origin) -> Towers:
         name=origin.name,
         family="vit-roberta",
         source=f"{vision.label} + {text.label}" if vision.source != text.source else origin.label,
-        revision=" + ".join(revision_of(part, config) for config, _, part in kinds),
+        revision=" + ".join(revision_of(part) for _, _, part in kinds),
         module=nn.ModuleDict({VISION: image_model, TEXT: text_model}),
         width=width,
         words=words,

@@ -23,7 +23,7 @@ from isi_core.models.language.protocol import Continuation, PromptStates
 from isi_core.models.out_of_memory import give_back
 from isi_core.models.threads import is_small, one_thread
 from isi_core.models.vlm.prefill import decoder_blocks
-from isi_core.models.weights import weights_digest
+from isi_core.models.weights import hub_revision, weights_digest
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -105,7 +105,7 @@ class HuggingFaceLanguageModel:
         record = ModelRecord(
             name=name,
             source=folder.resolve().name if folder else str(source),
-            revision=weights_digest(folder) if folder else str(getattr(config, "_commit_hash", None) or revision),
+            revision=weights_digest(folder) if folder else hub_revision(source, revision),
             dtype=str(model.dtype).removeprefix("torch."),
             attention=str(model.config._attn_implementation),
             device=str(place),
@@ -206,6 +206,17 @@ class HuggingFaceLanguageModel:
         self._model = self._tokenizer = None
         self._blocks = []
         give_back()
+
+    @property
+    def blocks(self) -> list[torch.nn.Module]:
+        """The decoder blocks in order, for reading and steering them.
+
+        Raises
+        ------
+        ModelError : the model was released.
+        """
+        self._check_open()
+        return self._blocks
 
     @property
     def _pad(self) -> int:

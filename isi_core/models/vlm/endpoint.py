@@ -32,6 +32,7 @@ from isi_core.models.vlm.endpoint_reply import (
     unknown_model,
     wants_other_limit,
 )
+from isi_core.models.vlm.endpoint_serve import FIELD, INSIDE, generation_config, is_transformers_serve
 from isi_core.models.vlm.protocol import Capabilities
 
 IN_PARALLEL = 4
@@ -48,12 +49,13 @@ _TELL_EVERY = 0.1  # seconds between two looks at whether the caller cancelled
 
 @dataclass
 class _Server:
-    """What was found out of a server. Guarded by `lock`."""
+    """What was found out of a server (`own_field`: it is `transformers serve`). Guarded by `lock`."""
 
     taken: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
     limit: str = "max_tokens"
     model: str = ""
+    own_field: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
 
@@ -78,7 +80,8 @@ class EndpointVLM:
     @property
     def record(self) -> ModelRecord:
         """Which model, as far as the server tells; the settings that it does not take stand in `dtype`."""
-        missing = [name for name in ("top_k", "seed") if name in self._server.refused]
+        elsewhere = INSIDE if self._server.own_field else frozenset()
+        missing = [name for name in ("top_k", "seed") if name in self._server.refused - elsewhere]
         return ModelRecord(
             name=self._endpoint.name,
             source=self._endpoint.base_url,
@@ -204,19 +207,24 @@ class _Question:
         fields, optional = self._fields(numbers)
         with self._server.lock:
             left_out = set(self._server.refused)
-            limit = self._server.limit
+            limit, own_field = self._server.limit, self._server.own_field
+        inside = generation_config(self._decoding, MAIN not in numbers or self._decoding.strategy == "sample")
         while True:
             sent = {name: value for name, value in optional.items() if name not in left_out}
-            body = {**fields, limit: self._decoding.max_new_tokens, **sent}
+            body = {**fields, limit: self._decoding.max_new_tokens, **sent, **(inside if own_field else {})}
             reply = self._line.send("POST", "/chat/completions", json.dumps(body).encode(), self._key)
             if reply.status == 200:
                 break
             if limit == "max_tokens" and reply.status in (400, 422) and wants_other_limit(reply):
                 limit = "max_completion_tokens"
                 continue
-            left_out |= self._to_leave_out(reply, sent)
+            if own_field and FIELD.encode() in reply.body and self._decoding.repetition_penalty == 1.0:
+                own_field = False  # another server with the same words
+                continue
+            own_field = is_transformers_serve(reply)
+            left_out |= self._to_leave_out(reply, sent, own_field)
         completion = read_completion(reply, self._endpoint, self._key)
-        self._learn(left_out, limit, sent, completion)
+        self._learn(left_out, limit, sent, own_field, completion)
         return completion
 
     def _fields(self, numbers: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -236,7 +244,7 @@ class _Question:
             optional["n"] = len(numbers)
         return fields, optional
 
-    def _to_leave_out(self, reply: Reply, sent: dict[str, Any]) -> set[str]:
+    def _to_leave_out(self, reply: Reply, sent: dict[str, Any], own_field: bool) -> set[str]:
         """Which fields to try without after a refusal; raises where the refusal is not about them."""
         doubtful = [name for name in _OPTIONAL if name in sent and name not in self._server.taken]
         left_out = set(refused_fields(reply, doubtful))
@@ -246,7 +254,7 @@ class _Question:
             left_out = {"n"} & set(doubtful)
         if not left_out or reply.status not in (400, 422, 500, 501):
             raise self._refusal(reply)
-        if "repetition_penalty" in left_out and self._decoding.repetition_penalty != 1.0:
+        if "repetition_penalty" in left_out and self._decoding.repetition_penalty != 1.0 and not own_field:
             raise self._refusal(reply)
         return left_out
 
@@ -260,7 +268,9 @@ class _Question:
                 return known
         return refusal(reply, self._endpoint, self._key)
 
-    def _learn(self, left_out: set[str], limit: str, sent: dict[str, Any], completion: Completion) -> None:
+    def _learn(
+        self, left_out: set[str], limit: str, sent: dict[str, Any], own_field: bool, completion: Completion
+    ) -> None:
         ignored = set()
         if "logprobs" in sent and not completion.likelihoods:
             ignored.add("logprobs")
@@ -270,7 +280,7 @@ class _Question:
         with server.lock:
             server.refused |= left_out | ignored
             server.taken |= {"model", *sent} - ignored
-            server.limit = limit
+            server.limit, server.own_field = limit, own_field
             if completion.model not in ("", self._endpoint.model):
                 server.model = completion.model
 

@@ -22,20 +22,23 @@ from isi_core.models.threads import is_small, one_thread
 from isi_core.models.vlm import attention_rows
 from isi_core.models.vlm.answers import to_answer
 from isi_core.models.vlm.attention_rows import RowRecorder, Rows
-from isi_core.models.vlm.batches import BatchRecorder, batches_exactly, decode_together, read_prompts, stackable
+from isi_core.models.vlm.batches import batches_exactly, decode_together
 from isi_core.models.vlm.generation import Generated, beam_search, decode, shares_exactly
 from isi_core.models.vlm.loading import Checkpoint, Quantization, load_checkpoint
 from isi_core.models.vlm.part import Part, never_back
 from isi_core.models.vlm.pictures import tower_picture
-from isi_core.models.vlm.prefill import CACHE_BYTES, Prefill, PrefillCache, decoder_blocks, read_prompt
-from isi_core.models.vlm.prompt import Prompt, PromptBuilder
+from isi_core.models.vlm.prefill import CACHE_BYTES, Prefill, PrefillCache, decoder_blocks, key_value_bytes, read_prompt
+from isi_core.models.vlm.prompt import SEVERAL_PICTURES, Prompt, PromptBuilder
 from isi_core.models.vlm.protocol import Capabilities
+from isi_core.models.vlm.reading import BatchRecorder, Reader, pictures_of, read_once_a_picture, read_prompts, stackable
 from isi_core.models.vlm.samples import draw_samples, draw_together
 from isi_core.models.vlm.sampling import Draw, Forced, Greedy
 from isi_core.models.vlm.shared_prefix import can_share
 
 BATCH = 16
-"""Trials that are read and answered side by side."""
+"""Trials that are read and answered side by side, where their keys and values take no more than `READ_BYTES`."""
+
+READ_BYTES = 4 << 30
 
 _READING, _ANSWERING, _SAMPLING = (0.0, 0.2), (0.2, 0.5), (0.5, 1.0)
 
@@ -67,14 +70,19 @@ class HuggingFaceVLM:
             chat_template,
             max_tokens=getattr(config.get_text_config(), "max_position_embeddings", None),
             patch_size=getattr(getattr(config, "vision_config", None), "patch_size", None),
+            image_token_id=getattr(config, "image_token_id", None),
         )
         self._small = is_small(self._model)
         self._layers = len(decoder_blocks(self._model))
         self._shares: bool | None = None
         self._batches: bool | None = None
+        self._once_a_picture: bool | None = None
+        self._at_once = BATCH
+        self._token_bytes = key_value_bytes(self._model)
         self.capabilities = Capabilities(
-            attention=attention_rows.install(self._model), hidden_states=self._layers > 0, likelihoods=True, beam=True
-        )
+            attention=attention_rows.install(self._model), hidden_states=self._layers > 0, likelihoods=True, beam=True,
+            several_pictures=config.model_type in SEVERAL_PICTURES,
+        )  # fmt: skip
 
     @classmethod
     def load(
@@ -127,8 +135,9 @@ class HuggingFaceVLM:
         outputs: list[ModelOutput] = []
         progress = never_back(progress) if progress is not None else None
         with self._running():
-            for begin in range(0, len(trials), BATCH):
-                here = trials[begin : begin + BATCH]
+            while len(outputs) < len(trials):
+                begin = len(outputs)
+                here = trials[begin : begin + self._at_once]
                 part = Part(progress, begin / len(trials), (begin + len(here)) / len(trials))
                 outputs += self._evaluate_batch(here, decoding, measures, part)
         if progress is not None and outputs:
@@ -151,7 +160,7 @@ class HuggingFaceVLM:
         if not token_ids:
             raise InputError("There is no answer whose likelihood could be measured: ask first.")
         found: list[tuple[float, ...]] = []
-        size = BATCH
+        size = self._at_once
         progress = never_back(progress) if progress is not None else None
         with self._running():
             while len(found) < len(trials):
@@ -166,6 +175,39 @@ class HuggingFaceVLM:
                     self.prefills.clear()
                     give_back()
         return found
+
+    @property
+    def network(self) -> Any:
+        """The model itself, whose blocks may be read and steered; its weights must stay as they are.
+
+        Raises
+        ------
+        ModelError : it was released.
+        """
+        self._check_open()
+        return self._model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of prompts and answers.
+
+        Raises
+        ------
+        ModelError : the model was released.
+        """
+        self._check_open()
+        return self._processor.tokenizer
+
+    def prompts(self, trials: Sequence[Trial], room: int) -> list[Prompt]:
+        """The trials as `evaluate` reads them, on the model's device; `room` tokens are kept free for an answer.
+
+        Raises
+        ------
+        InputError : no question, a text too long, a picture that cannot be used.
+        ModelError : the model was released.
+        """
+        self._check_open()
+        return [self._to_device(self._prompts.build(trial, room)) for trial in trials]
 
     def model_sees(self, image: Image.Image) -> Image.Image:
         """The picture as it reaches the vision tower, scaled and cropped, the colours put back."""
@@ -315,19 +357,21 @@ class HuggingFaceVLM:
         }
         if self._batches is False or (prompts and not stackable(list(prompts.values()))):
             return None
+        if prompts:
+            longest = max(map(len, prompts.values()))
+            self._at_once = max(1, min(BATCH, READ_BYTES // max(1, longest * self._token_bytes)))
+        if len(prompts) > self._at_once:  # these are read one by one, the next ones so many at a time
+            return None
         if self._batches is None and len(prompts) > 1:
             pair = [read_prompt(self._model, prompt, False) for prompt in list(prompts.values())[:2]]
             self._batches = batches_exactly(self._model, pair)
             if not self._batches:
                 return None
         if prompts:
-            read = read_prompts(
-                self._model,
-                list(prompts.values()),
-                self.capabilities.attention,
-                lambda done, of: part.report(f"Reading {len(prompts)} prompts: layer {done} of {of}", done / of),
-            )
-            known.update(zip(prompts, read, strict=True))
+            layer = part.layers(f"Reading {len(prompts)} prompts")
+            read = self._reader(list(prompts.values()))
+            attend = self.capabilities.attention
+            known.update(zip(prompts, read(self._model, list(prompts.values()), attend, layer, 0), strict=True))
         prefills = []
         for trial in trials:
             prefill = known[trial.digest]
@@ -338,6 +382,18 @@ class HuggingFaceVLM:
                 self.prefills.put(trial.digest, prefill)
             prefills.append(prefill)
         return prefills
+
+    def _reader(self, prompts: Sequence[Prompt]) -> Reader:
+        """How these prompts are read: each picture once, where several have one and that is exact."""
+        pictures = pictures_of(prompts)
+        shown_again = next((i for i, picture in enumerate(pictures) if picture in pictures[:i]), None)
+        if shown_again is None or self._once_a_picture is False:
+            return read_prompts
+        if self._once_a_picture is None:
+            pair = prompts[pictures.index(pictures[shown_again])], prompts[shown_again]
+            alone = [read_prompt(self._model, prompt, False) for prompt in pair]
+            self._once_a_picture = batches_exactly(self._model, alone, read_once_a_picture)
+        return read_once_a_picture if self._once_a_picture else read_prompts
 
     def _evaluate(self, trial: Trial, decoding: Decoding, measures: Collection[Measure], part: Part) -> ModelOutput:
         prefill = self._prefill(trial, decoding.max_new_tokens, part.within(*_READING))
@@ -370,7 +426,7 @@ class HuggingFaceVLM:
             self._model,
             prompt,
             self.capabilities.attention,
-            lambda done, of: part.report(f"Reading the picture and the text: layer {done} of {of}", done / of),
+            part.layers("Reading the picture and the text"),
         )
         if remember:
             self.prefills.put(trial.digest, prefill)

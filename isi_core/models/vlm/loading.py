@@ -12,7 +12,6 @@ from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
-    AutoProcessor,
     BitsAndBytesConfig,
     GenerationConfig,
 )
@@ -20,7 +19,8 @@ from transformers import (
 from isi_core.domain.errors import ModelError, first_line
 from isi_core.domain.evaluation import ModelRecord
 from isi_core.models.devices import default_device
-from isi_core.models.weights import weights_digest
+from isi_core.models.vlm.processors import load_processor
+from isi_core.models.weights import hub_revision, weights_digest
 
 _log = logging.getLogger(__name__)
 
@@ -69,8 +69,8 @@ def load_checkpoint(
     try:
         config = AutoConfig.from_pretrained(source, **options)
         # One commit for everything that follows, should the branch move in between.
-        options["revision"] = commit = getattr(config, "_commit_hash", None) or options["revision"]
-        processor = AutoProcessor.from_pretrained(source, **options)
+        options["revision"] = commit = hub_revision(source, revision)
+        processor = load_processor(source, config, options)
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             source,
             dtype=number,

@@ -30,6 +30,10 @@ class Part:
         """Tells of each token, of at most `limit`."""
         return lambda tokens: self.report(f"{message}: {tokens} tokens", tokens / limit)
 
+    def layers(self, message: str) -> Callable[[int, int], None]:
+        """Tells of each decoder block that a prompt has passed."""
+        return lambda done, of: self.report(f"{message}: layer {done} of {of}", done / of)
+
 
 def never_back(progress: Progress) -> Progress:
     """The same progress, told no fraction lower than before: work that is done again does not go back."""

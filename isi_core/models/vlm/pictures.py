@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,11 +27,14 @@ def check_picture(image: Image.Image) -> None:
         )
 
 
-def image_grid(inputs: Mapping[str, Any], tokens: int, patch_size: int | None, merge_size: int = 1) -> tuple[int, int]:
+def image_grid(
+    inputs: Mapping[str, Any], tokens: int, patch_size: int | Sequence[int] | None, merge_size: int = 1
+) -> tuple[int, int]:
     """(rows, columns) of a picture's tokens; (1, tokens) where they do not fill one rectangle.
 
     Models of the Qwen-VL kind report a grid of patches, `merge_size`^2 of which make a token. Towers of a fixed size
     have one token a patch, or one for a square of patches (Gemma 3, InternVL). Several tiles are no rectangle.
+    `patch_size` is the side of a patch in pixels, or (height, width); None where it is not known.
     """
     strip = (1, tokens)
     if (reported := inputs.get("image_grid_thw")) is not None:
@@ -39,9 +42,12 @@ def image_grid(inputs: Mapping[str, Any], tokens: int, patch_size: int | None, m
         rows, columns = rows // merge_size, columns // merge_size
         return (rows, columns) if frames * rows * columns == tokens else strip
     pixels = inputs.get("pixel_values")
+    if isinstance(pixels, torch.Tensor) and pixels.ndim == 5:  # Idefics: (prompts, tiles, ...)
+        pixels = pixels.flatten(0, 1)
     if not isinstance(pixels, torch.Tensor) or pixels.ndim != 4 or len(pixels) != 1 or not patch_size or not tokens:
         return strip
-    rows, columns = (side // patch_size for side in pixels.shape[-2:])
+    sides = (patch_size, patch_size) if isinstance(patch_size, int) else patch_size
+    rows, columns = (length // side for length, side in zip(pixels.shape[-2:], sides, strict=True))
     pooled = math.isqrt(rows * columns // tokens)
     if not pooled or rows % pooled or columns % pooled or rows * columns != tokens * pooled**2:
         return strip
@@ -55,7 +61,10 @@ def tower_picture(image_processor: Any, image: Image.Image) -> Image.Image:
     """
     image = image.convert("RGB")
     check_picture(image)
-    pixels = image_processor(images=[image], return_tensors="pt")["pixel_values"]
+    # Some put the overview last (Idefics, SmolVLM; InternVL): without tiles it is the only one.
+    tiles = ("do_image_splitting", "crop_to_patches", "do_pan_and_scan")
+    whole = {name: False for name in tiles if hasattr(image_processor, name)}
+    pixels = image_processor(images=[image], return_tensors="pt", **whole)["pixel_values"]
     while pixels.ndim > 3:
         pixels = pixels[0]
     if pixels.ndim != 3 or pixels.shape[0] != 3:

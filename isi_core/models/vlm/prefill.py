@@ -174,8 +174,11 @@ def first_pass(
     given: dict[str, Any],
     recorder: Recorder | None,
     on_block: Callable[[int, int], None] | None = None,
+    begun: DynamicCache | None = None,
 ) -> FirstPass:
     """Run prompts, (n, tokens) ids with whatever else the model is `given`, as `generate` does.
+
+    `begun` holds what an earlier pass read of their beginnings, all pictures among it, and is written on.
 
     Raises
     ------
@@ -191,14 +194,18 @@ def first_pass(
         if on_block is not None:
             on_block(len(hidden), len(blocks))
 
-    given = given | {"past_key_values": DynamicCache(config=model.config), "use_cache": True}
+    cache = DynamicCache(config=model.config) if begun is None else begun
+    given = given | {"past_key_values": cache, "use_cache": True}
     next_position = None
     if "position_ids" in inspect.signature(model.forward).parameters:
         # Positions handed over, and not left to the model, since some models remember where text stands after a
         # picture from their latest prefill, which may be another prompt's when this one is continued.
         given["position_ids"] = model._prepare_position_ids_for_generation(ids, given)
         next_position = given["position_ids"][..., -1:] + 1
-    inputs = model.prepare_inputs_for_generation(ids, is_first_iteration=True, **given)
+    new = None if begun is None else ids.shape[1] - begun.get_seq_length()
+    inputs = model.prepare_inputs_for_generation(
+        ids, next_sequence_length=new, is_first_iteration=begun is None, **given
+    )
     with forward_hooks(blocks, keep), recording(recorder):
         output = model(**inputs, logits_to_keep=1, return_dict=True)
     logits = output.logits[:, -1].float()
@@ -212,6 +219,15 @@ def decoder_blocks(model: Any) -> list[torch.nn.Module]:
     """The language model's blocks in order; none where it is built otherwise."""
     blocks = getattr(model.get_decoder(), "layers", None)
     return list(blocks) if isinstance(blocks, torch.nn.ModuleList) else []
+
+
+def key_value_bytes(model: Any) -> int:
+    """What the language model keeps of a token, keys and values of all blocks; 0 where its config does not tell."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_attention_heads", 0)
+    size = getattr(config, "head_dim", None) or getattr(config, "hidden_size", 0) // max(1, heads)
+    key_heads = getattr(config, "num_key_value_heads", None) or heads
+    return int(2 * getattr(config, "num_hidden_layers", 0) * key_heads * size * model.dtype.itemsize)
 
 
 @contextmanager

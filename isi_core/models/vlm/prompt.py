@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image
 
 from isi_core.domain.attribution import GROUPS
 from isi_core.domain.errors import InputError, ModelError, first_line
@@ -21,6 +22,14 @@ from isi_core.models.vlm.user_text import as_data, control_pattern, readable
 
 # Private-use characters that stand for the user's text while the template is rendered, to find where it goes.
 _HOLE = "\ue000\ue001\ue002"
+
+SEVERAL_PICTURES = frozenset(
+    {
+        "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "idefics2", "idefics3", "smolvlm", "gemma3", "internvl", "mistral3",
+        "llava_onevision", "llava_interleave",
+    }
+)  # fmt: skip
+"""Model types that were trained on several pictures in a prompt; others read them, but were never taught to."""
 
 CharSpan = tuple[int, int]
 
@@ -84,7 +93,9 @@ class PromptBuilder:
     name : the model's name, for messages.
     chat_template : Jinja source; None takes the checkpoint's own.
     max_tokens : what the model takes at most, prompt and answer together; None where it does not say.
-    patch_size : side of one of the vision tower's patches, in pixels; None where it has none.
+    patch_size : side of one of the vision tower's patches, in pixels, or (height, width); None where it has none.
+    image_token_id : what stands for a piece of a picture, as the model's config has it; None takes the processor's,
+        which in some families (Gemma 3) is that of the one token written before the picture.
 
     Raises
     ------
@@ -97,7 +108,8 @@ class PromptBuilder:
         name: str,
         chat_template: str | None = None,
         max_tokens: int | None = None,
-        patch_size: int | None = None,
+        patch_size: int | Sequence[int] | None = None,
+        image_token_id: int | None = None,
     ) -> None:
         self._processor = processor
         self._tokenizer = processor.tokenizer
@@ -106,9 +118,13 @@ class PromptBuilder:
         self.max_tokens = max_tokens
         self.patch_size = patch_size
         self._image_token: str = getattr(processor, "image_token", "<image>")
-        self._image_token_id: int | None = getattr(processor, "image_token_id", None)
+        if image_token_id is None:
+            image_token_id = getattr(processor, "image_token_id", None)
+        self._image_token_id: int | None = image_token_id
         self._merge_size = int(getattr(processor.image_processor, "merge_size", 1) or 1)
-        self._before, self._after = self._frame()
+        self._frames: dict[int, tuple[str, str]] = {}
+        self._before, self._after = self._frame(1)
+        self._layouts: dict[int, tuple[str, str]] = {}
         added = self._tokenizer.added_tokens_decoder.values()
         self._controls = control_pattern(
             special=[token.content for token in added if token.special],
@@ -128,21 +144,26 @@ class PromptBuilder:
         context, question = (as_data(text.strip(), self._controls) for text in (trial.context, trial.question))
         if not question:
             raise InputError("There is no question: type one and ask again.")
-        check_picture(trial.image)
+        pictures = (trial.image, *trial.further_images)
+        for picture in pictures:
+            check_picture(picture)
         message = f"{context} {question}" if context else question
-        text = self._before + message + self._after
-        if self._render(message) != text:
+        before, after = self._frame(len(pictures))
+        text = before + message + after
+        if self._render(message, len(pictures)) != text:
             raise ModelError(
                 f"The chat template of {self.name} changes the user's text: choose another model or give a template."
             )
-        encoded = self._encode(trial, text)
+        laid_before, laid_after = self._layout(pictures)
+        encoded = self._encode(trial, text, laid_before)
         offsets = [(int(start), int(end)) for start, end in encoded.pop("offset_mapping")[0]]
         replacements = encoded.pop("text_replacement_offsets", None)
         ids = encoded["input_ids"][0].tolist()
 
-        begin = len(self._before)
+        begin = len(laid_before)
         end = begin + len(message)
-        shift = _Shift(replacements[0] if replacements else None, text, self._image_token, offsets)
+        laid = laid_before + message + laid_after
+        shift = _Shift(replacements[0] if replacements else None, laid, self._image_token, offsets)
         asked = (end - len(question), end)
         told = (begin, begin + len(context))
         question_span = _span(shift(asked), question, offsets)
@@ -154,7 +175,8 @@ class PromptBuilder:
         image = tuple(i for i, token in enumerate(ids) if token == self._image_token_id)
         prompt = Prompt(
             text=text,
-            inputs={key: value for key, value in encoded.items() if isinstance(value, torch.Tensor)},
+            # `labels` (PaliGemma's processor makes some) are for training only.
+            inputs={k: value for k, value in encoded.items() if isinstance(value, torch.Tensor) and k != "labels"},
             context=context_span,
             question=question_span,
             image=image,
@@ -180,15 +202,35 @@ class PromptBuilder:
             raise InputError(f"{problem}: shorten the {name} from {len(span.positions):,} to {room:,} tokens.")
         raise InputError(f"{problem}: allow a shorter answer, or choose a model that takes more.")
 
-    def _frame(self) -> tuple[str, str]:
-        """What the template writes before and after the user's text."""
-        parts = self._render(_HOLE).split(_HOLE)
-        if len(parts) != 2:
-            raise ModelError(f"The chat template of {self.name} does not hold the question once: give a template.")
-        return parts[0], parts[1]
+    def _frame(self, pictures: int) -> tuple[str, str]:
+        """What the template writes before and after the user's text, with so many pictures in front of it."""
+        if pictures not in self._frames:
+            parts = self._render(_HOLE, pictures).split(_HOLE)
+            if len(parts) != 2:
+                raise ModelError(f"The chat template of {self.name} does not hold the question once: give a template.")
+            self._frames[pictures] = parts[0], parts[1]
+        return self._frames[pictures]
 
-    def _render(self, message: str) -> str:
-        conversation = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": message}]}]
+    def _layout(self, pictures: Sequence[Image.Image]) -> tuple[str, str]:
+        """The same when the processor has added what it adds by itself (PaliGemma: `<bos>` and a line's end)."""
+        layout = getattr(self._processor, "prepare_inputs_layout", None)
+        before, after = self._frame(len(pictures))
+        if layout is None:
+            return before, after
+        if len(pictures) not in self._layouts:
+            try:
+                laid = layout(images=_nested(pictures), text=[before + _HOLE + after])[1][0]
+            except (ValueError, TypeError, KeyError, IndexError) as error:
+                raise ModelError(
+                    f"The chat template of {self.name} does not suit its processor ({first_line(error)}): give another."
+                ) from error
+            laid_before, _, laid_after = str(laid).partition(_HOLE)
+            self._layouts[len(pictures)] = laid_before, laid_after
+        return self._layouts[len(pictures)]
+
+    def _render(self, message: str, pictures: int) -> str:
+        shown = [{"type": "image"}] * pictures
+        conversation = [{"role": "user", "content": [*shown, {"type": "text", "text": message}]}]
         try:
             return str(
                 self._processor.apply_chat_template(
@@ -201,15 +243,16 @@ class PromptBuilder:
                 "give one, or choose another model."
             ) from error
 
-    def _encode(self, trial: Trial, text: str) -> dict[str, Any]:
+    def _encode(self, trial: Trial, text: str, laid_before: str) -> dict[str, Any]:
         options: dict[str, Any] = {}
+        images = [picture.convert("RGB") for picture in (trial.image, *trial.further_images)]
         beginning = self._tokenizer.bos_token
-        if beginning and text.startswith(beginning):
-            options["add_special_tokens"] = False  # the template has written it already
+        if beginning and beginning in laid_before:
+            options["add_special_tokens"] = False  # the template or the processor writes it already
         try:
             return dict(
                 self._processor(
-                    images=[trial.image.convert("RGB")],
+                    images=_nested(images),
                     text=[text],
                     return_tensors="pt",
                     return_offsets_mapping=True,
@@ -236,6 +279,11 @@ class PromptBuilder:
                 raise InputError(f"{self.name} reads {token!r} in the text as a command: remove it and ask again.")
 
 
+def _nested(pictures: Sequence[Image.Image]) -> list[Any]:
+    """One prompt's pictures are a list of their own; of a single one, all processors take it flat."""
+    return [list(pictures)] if len(pictures) > 1 else list(pictures)
+
+
 class _Shift:
     """Places in the rendered text to places in the tokenized one, where the image token is expanded."""
 
@@ -243,10 +291,10 @@ class _Shift:
         self, replacements: Sequence[dict[str, Any]] | None, text: str, image_token: str, offsets: Sequence[CharSpan]
     ) -> None:
         if replacements is None:
-            # A processor that does not report its replacements has made one, of the only image token: what the text
-            # has grown by is known from where its last token ends.
+            # A processor that does not report its replacements has made them at the image tokens, all before the user's
+            # text: what the text has grown by is known from where its last token ends.
             grown = max(end for _, end in offsets) - len(text)
-            self._gains = [(text.index(image_token) + len(image_token), grown)]
+            self._gains = [(text.rindex(image_token) + len(image_token), grown)]
         else:
             grown_to = [(r["span"], r["new_span"]) for r in replacements]
             self._gains = [(span[1], new[1] - span[1]) for span, new in grown_to]

@@ -24,12 +24,14 @@ class Capabilities:
     hidden_states : the output of each decoder block.
     likelihoods : log-likelihoods of the generated tokens.
     beam : beam search.
+    several_pictures : more than one picture in a prompt (`Trial.further_images`).
     """
 
     attention: bool
     hidden_states: bool
     likelihoods: bool
     beam: bool
+    several_pictures: bool = False
 
 
 class VisionLanguageModel(Protocol):
