@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isi_core.commands import failure_causal, failure_transfer
 from isi_core.commands.parts import open_shelf, plain, watched_progress
 from isi_core.domain.errors import InputError
 
@@ -199,6 +200,8 @@ def add(commands: Any) -> None:
     command = commands.add_parser("failure", help="can an explainer tell when a model will fail?")
     kinds = command.add_subparsers(dest="failure_command", required=True, metavar="COMMAND")
     _add_run(kinds)
+    failure_causal.add(kinds)
+    failure_transfer.add(kinds)
 
     lint = kinds.add_parser("lint", help="check a data set of successes and failures for what would fool its user")
     lint.add_argument("paths", type=Path, nargs="+", metavar="DIR|FILE", help="task files, their folder, or a run's")

@@ -25,6 +25,23 @@ STRENGTHS = tuple(float(10.0**e) for e in range(-5, 3))
 """Inverse regularizations that are tried on the validation split."""
 
 
+@dataclass(frozen=True)
+class Example:
+    """A feature that a probe found, and where it shows.
+
+    Attributes
+    ----------
+    weight : towards success.
+    fires : share of the training cases in which it is active.
+    rows : of the training split, the most active ones first.
+    """
+
+    feature: int
+    weight: float
+    fires: float
+    rows: tuple[int, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Probe:
     """A trained probe.
@@ -34,16 +51,18 @@ class Probe:
     predict : (n, d) features to (n,) probabilities of success.
     settings : what was chosen, for the record.
     direction : (d,) unit vector towards success in the features' own space; None where the probe is not linear.
+    examples : the features it relies on most, for a probe that has any of its own.
     """
 
     predict: Callable[[Features], Floats]
     settings: dict[str, Any] = field(default_factory=dict)
     direction: Floats | None = None
+    examples: tuple[Example, ...] = ()
 
 
 def majority(x: Features, y: Labels, _xv: Features, _yv: Labels, _seed: int) -> Probe:
     """Says the training split's share of successes of every case."""
-    _check(x, y)
+    check_training(x, y)
     share = float(np.mean(y))
     return Probe(lambda features: np.full(len(features), share), {"share": share})
 
@@ -55,7 +74,7 @@ def published(strength: float) -> Trainer:
     """
 
     def train(x: Features, y: Labels, _xv: Features, _yv: Labels, seed: int) -> Probe:
-        _check(x, y)
+        check_training(x, y)
         return _linear(np.asarray(x, dtype=float), y, strength, seed, np.zeros(x.shape[1]), np.ones(x.shape[1]))
 
     return train
@@ -65,13 +84,13 @@ def standardized(strengths: Sequence[float] = STRENGTHS) -> Trainer:
     """Logistic regression on standardized features, its C the one with the lowest validation log-loss."""
 
     def train(x: Features, y: Labels, xv: Features, yv: Labels, seed: int) -> Probe:
-        _check(x, y)
+        check_training(x, y)
         centre, scale = standardization(x)
         scaled = (np.asarray(x, dtype=float) - centre) / scale
         best: tuple[float, Probe] | None = None
         for strength in strengths:
             probe = _linear(scaled, y, strength, seed, centre, scale)
-            loss = _log_loss(yv, probe.predict(xv))
+            loss = log_loss(yv, probe.predict(xv))
             if best is None or loss < best[0] - 1e-9:
                 best = loss, probe
         assert best is not None
@@ -85,7 +104,7 @@ def ranked(x: Features, y: Labels, xv: Features, yv: Labels, seed: int) -> Probe
 
     Places keep the order and so the AUC; a few extreme values would otherwise decide which way the probe points.
     """
-    _check(x, y)
+    check_training(x, y)
     values, counts = np.unique(np.asarray(x, dtype=float)[:, 0], return_counts=True)
     places = (np.cumsum(counts) - counts / 2) / len(x)
 
@@ -101,7 +120,7 @@ def small_mlp(x: Features, y: Labels, xv: Features, yv: Labels, seed: int) -> Pr
     """A network with 32 hidden units on standardized features; its weight decay is chosen by validation log-loss."""
     from sklearn.neural_network import MLPClassifier
 
-    _check(x, y)
+    check_training(x, y)
     centre, scale = standardization(x)
     best: tuple[float, Probe] | None = None
     for decay in (10.0, 1.0, 0.1):
@@ -114,7 +133,7 @@ def small_mlp(x: Features, y: Labels, xv: Features, yv: Labels, seed: int) -> Pr
             found: Floats = network.predict_proba((features - centre) / scale)[:, 1].astype(float)
             return found
 
-        loss = _log_loss(yv, predict(xv))
+        loss = log_loss(yv, predict(xv))
         if best is None or loss < best[0] - 1e-9:
             best = loss, Probe(predict, {"hidden": 32, "weight_decay": decay})
     assert best is not None
@@ -128,7 +147,7 @@ def standardization(x: Features) -> tuple[Floats, Floats]:
     return centre, np.where(scale > 1e-12, scale, 1.0)
 
 
-def _log_loss(labels: Labels, probabilities: Floats) -> float:
+def log_loss(labels: Labels, probabilities: Floats) -> float:
     """Mean surprise in nats; 0 without labels, so that the strongest regularization, tried first, is kept."""
     if not len(labels):
         return 0.0
@@ -154,7 +173,13 @@ def _linear(x: Floats, y: Labels, strength: float, seed: int, centre: Floats, sc
     return Probe(predict, {"C": strength}, weights / norm if norm else None)
 
 
-def _check(x: Features, y: Labels) -> None:
+def check_training(x: Features, y: Labels) -> None:
+    """See that a probe can be trained.
+
+    Raises
+    ------
+    InputError : other than one row a label, one class alone, or features that are not numbers.
+    """
     if len(x) != len(y) or x.ndim != 2:
         raise InputError("A probe needs one row of features a label.")
     if len(set(np.asarray(y).tolist())) < 2:

@@ -17,9 +17,10 @@ from isi_core.models.catalogue import DEFAULT_VLM
 from isi_core.reports.failure_cases import FORESEEN, MISSED, surest_cases
 from isi_core.reports.failure_words import ranked
 from isi_core.store.runs import HOME_VARIABLE
-from isi_core.studies.failure import pools
+from isi_core.studies.failure import causal, pools
 from isi_core.studies.failure.explainers import EXPLAINERS
 from isi_core.studies.failure.plan import FailurePlan
+from isi_core.studies.failure.quiz import load_quizzes
 from isi_core.studies.failure.run import run
 from isi_core.ui import resources
 from isi_core.ui.failure import cases, choices, findings, runs, scores, timing, work
@@ -425,3 +426,70 @@ def test_a_damaged_result_is_passed_over(home: Path) -> None:
     assert runs.finished_runs() == []
     at = visit()
     assert visitor.shows(at, "What this page does") and findings.VIEWS
+
+
+# -- causes and the quiz --------------------------------------------------------------------
+
+
+def test_causes_are_tested_from_the_button_and_kept(key: str) -> None:
+    at = visit()
+    visitor.choose(at, "failure_view", "Causes")
+    assert visitor.shows(at, "Nothing was tried with this run yet") and visitor.shows(at, "Is it a cause?")
+    at.multiselect(key="failure_causal_parts").set_value(["steer"])
+    visitor.run(at)
+    settle(visitor.press(at, "failure_causal_start"))
+    assert not desk(at).error and not visitor.messages(at)
+    found = causal.load_causal(runs.causal_file(key))
+    assert found.plan.explainer == "last-token" and found.plan.parts == ("steer",) and found.n == 4
+    assert visitor.shows(at, "Each row moves the activations") and visitor.shows(at, "against random directions")
+    # Another session finds it, and deleting the run deletes it.
+    again = visit()
+    visitor.choose(again, "failure_view", "Causes")
+    assert visitor.shows(again, "Each row moves the activations")
+    visitor.press(again, "failure_forget")
+    assert not runs.causal_file(key).exists()
+
+
+def test_without_a_direction_the_tab_of_causes_says_what_to_do(key: str) -> None:
+    at = ran(small(visit(), "option-margin"))
+    visitor.choose(at, "failure_view", "Causes")
+    assert visitor.shows(at, "has a direction to steer along") and "failure_causal_start" not in keys(at, "button")
+
+
+def test_the_quiz_is_taken_stopped_resumed_and_scored(key: str) -> None:
+    at = visit()
+    visitor.choose(at, "failure_view", "Quiz")
+    assert visitor.shows(at, "Nobody has taken the quiz on this run yet")
+    at.text_input(key="failure_quiz_person").set_value("Ann")
+    visitor.run(at)
+    visitor.press(at, "failure_quiz_begin")
+    result = runs.load(key)
+    (quiz,) = load_quizzes(runs.quiz_folder(key), result.plan.digest)
+    assert len(quiz.questions) == 4 and visitor.shows(at, "Case 1 of 4")
+    for place, question in enumerate(quiz.questions):
+        assert visitor.shows(at, result.case(question.case).question)
+        assert visitor.shows(at, "It gives the model a chance of") == question.explained
+        assert visitor.shows(at, "No explanation for this one") != question.explained
+        visitor.press(at, f"failure_quiz_{'surely_right' if place % 2 else 'probably_wrong'}")
+        if place == 1:  # stop, and go on in another session
+            at = visit()
+            visitor.choose(at, "failure_view", "Quiz")
+            assert visitor.shows(at, "People beside the explainer")
+            visitor.press(at, f"failure_quiz_on_{quiz.id}")
+            assert visitor.shows(at, "Case 3 of 4")
+    assert visitor.shows(at, "That was the last question")
+    (done,) = load_quizzes(runs.quiz_folder(key), result.plan.digest)
+    assert done.finished and done.person == "Ann" and not visitor.messages(at)
+    assert [reply.said for reply in done.replies] == ["probably wrong", "surely right"] * 2
+
+
+def test_transfer_between_context_kinds_and_to_another_run(key: str) -> None:
+    at = visit()
+    visitor.choose(at, "failure_view", "Transfer")
+    assert visitor.shows(at, "Nothing was carried over yet") and visitor.shows(at, "Does it carry over?")
+    settle(visitor.press(at, "failure_transfer_start"))
+    # A run under one context kind has nowhere to go: it says so.
+    assert visitor.shows(at, "nothing to transfer to")
+    visitor.choose(at, "failure_transfer_by", "run")
+    assert at.button(key="failure_transfer_start").disabled
+    assert "failure_transfer_to" in keys(at, "multiselect")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -271,9 +271,10 @@ def result(
 
 def test_a_dataset_with_every_explainer(result: tuple[BenchmarkResult, Path]) -> None:
     found, folder = result
-    assert found.skipped == {}
-    assert [s.explainer for s in found.scores] == list(EXPLAINERS)
+    assert not found.skipped and [s.explainer for s in found.scores] == list(EXPLAINERS)
     assert all(s.layer == (2 if EXPLAINERS[s.explainer].by_layer else None) for s in found.scores)
+    told = {"noise-sensitivity", "p-true", "attention-pooled", "sparse-features", "rationale"}
+    assert told <= {s.explainer for s in found.scores}
     assert all(0 <= s.auc.estimate <= 1 and len(s.scores) == 4 for s in found.scores)
     assert found.pool.asked >= 16
     assert sum(sum(pair) for pair in found.pool.by_condition.values()) == found.pool.asked
@@ -330,19 +331,56 @@ def test_a_stopped_run_goes_on_where_it_was(vlm: HuggingFaceVLM, tmp_path: Path,
     assert read.to_json() == again.to_json()  # from its file, to the second it was made
 
 
+def test_others_get_the_model_between_batches_and_progress_begins_at_once(
+    vlm: HuggingFaceVLM, dataset: Path, tmp_path: Path
+) -> None:
+    """Whoever waits for the model is next: the run never holds it for a whole chunk."""
+    taken: list[int] = []
+
+    class Counted(OneModel):
+        @contextmanager
+        def vlm(self, *_: Any, **__: Any) -> Iterator[HuggingFaceVLM]:
+            before = vlm_asked[0]
+            yield self._vlm
+            taken.append(vlm_asked[0] - before)
+
+    vlm_asked, evaluate = [0], vlm.evaluate
+
+    def counting(trials: Any, *rest: Any) -> Any:
+        vlm_asked[0] += len(trials)
+        return evaluate(trials, *rest)
+
+    told: list[tuple[str, float]] = []
+    plan = FailurePlan(task="dataset", source=str(dataset), layers=(2,), explainers=("last-token",), **FAST)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vlm, "evaluate", counting)
+        run(plan, Counted(vlm), tmp_path / "run", lambda *step: told.append(step))
+    assert max(taken) == 16 and sum(taken) > 48
+    asking = [(message, fraction) for message, fraction in told if message.startswith("Asked")]
+    assert asking[0][0].startswith("Asked 16: ") and 0 < asking[0][1] < asking[2][1]
+    fractions = [fraction for _, fraction in told]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0
+
+
 def test_a_pool_with_too_few_failures_is_told(vlm: HuggingFaceVLM, dataset: Path, tmp_path: Path) -> None:
     plan = FailurePlan(task="dataset", source=str(dataset), contexts=("complementary",), **{**FAST, "k": 40})
     with pytest.raises(InputError, match=r"right and .* wrong, and there are no more.*Choose"):
-        collect_pictures(plan, vlm, tmp_path)
+        collect_pictures(plan, lambda: nullcontext(vlm), tmp_path)
 
 
 def test_activations_are_read_once_and_lie_on_disk(vlm: HuggingFaceVLM, result: Any) -> None:
     found, folder = result
-    captured = capture_pictures(vlm, found.cases, (2,), folder)
+    captured = capture_pictures(lambda: nullcontext(vlm), vlm.record.revision, found.cases, (2,), folder)
     assert isinstance(captured.states, np.memmap)
     assert captured.states.shape[:3] == (16, 5, 1)
     messages: list[str] = []
-    capture_pictures(vlm, found.cases, (2,), folder, lambda message, _: messages.append(message))
+
+    def none_is_lent() -> Any:
+        raise AssertionError("the model was borrowed for nothing")
+
+    capture_pictures(
+        none_is_lent, vlm.record.revision, found.cases, (2,), folder, lambda message, _: messages.append(message)
+    )
     assert messages == []  # nothing is read again
 
 

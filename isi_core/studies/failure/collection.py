@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import numpy as np
 from isi_core.datasets.failure_tasks import TextItem, read_task
 from isi_core.domain.decoding import Decoding
 from isi_core.domain.errors import InputError
+from isi_core.domain.evaluation import ModelOutput
 from isi_core.domain.progress import Progress
 from isi_core.models.language.protocol import LanguageModel
-from isi_core.models.vlm.protocol import VisionLanguageModel
 from isi_core.store.pictures import to_png
 from isi_core.store.whole_file import write_whole
 from isi_core.studies.failure.groups import text_groups
+from isi_core.studies.failure.lending import Lender
 from isi_core.studies.failure.plan import FailurePlan
 from isi_core.studies.failure.pools import CHUNK, PictureInput, PicturePool, open_pool
 from isi_core.studies.failure.results import SPLITS, Case, Pool, case_json, read_case
@@ -28,6 +30,7 @@ DECODING = Decoding()
 """Answers are greedy."""
 _AT_ONCE = 16
 _TEXT_CHUNK = 200
+_TEXTS_AT_ONCE = 50
 
 
 @dataclass(frozen=True)
@@ -47,17 +50,21 @@ class Collection:
     pool: Pool
 
 
-def collect_pictures(
-    plan: FailurePlan, vlm: VisionLanguageModel, folder: Path, progress: Progress | None = None
-) -> Collection:
+Tell = Callable[[Sequence[Asked]], None]
+"""Told what a chunk has brought so far."""
+
+
+def collect_pictures(plan: FailurePlan, lend: Lender, folder: Path, progress: Progress | None = None) -> Collection:
     """Ask until exactly k successes and k failures can be chosen; pictures go to `folder/pictures`.
+
+    The model is lent for a batch at a time, and not at all for what was asked before.
 
     Raises
     ------
     InputError : the pool has too few failures or successes; the message says what k is possible.
     """
     source = open_pool(plan)
-    return _collect(plan, folder, lambda number: _ask_pictures(source, number, vlm, folder, progress), progress)
+    return _collect(plan, folder, lambda number, tell: _ask_pictures(source, number, lend, folder, tell), progress)
 
 
 def collect_texts(
@@ -78,15 +85,20 @@ def collect_texts(
     groups = text_groups(items)
     order = np.random.default_rng(plan.seed).permutation(len(items)).tolist()
 
-    def ask(number: int) -> list[Asked]:
+    def ask(number: int, tell: Tell) -> list[Asked]:
         here = order[number * _TEXT_CHUNK : (number + 1) * _TEXT_CHUNK]
-        return _ask_texts([(i, items[i], groups[i]) for i in here], model, plan) if here else []
+        found: list[Asked] = []
+        for begin in range(0, len(here), _TEXTS_AT_ONCE):
+            part = here[begin : begin + _TEXTS_AT_ONCE]
+            found += _ask_texts([(i, items[i], groups[i]) for i in part], model, plan)
+            tell(found)
+        return found
 
     return _collect(plan, folder, ask, progress)
 
 
 def _collect(
-    plan: FailurePlan, folder: Path, ask: Callable[[int], list[Asked]], progress: Progress | None
+    plan: FailurePlan, folder: Path, ask: Callable[[int, Tell], list[Asked]], progress: Progress | None
 ) -> Collection:
     most = plan.most_asked or 50 * plan.k
     asked: list[Asked] = []
@@ -96,26 +108,35 @@ def _collect(
         path = folder / "asked" / f"{number:05d}.jsonl"
         chunk = _read_chunk(path) if path.is_file() else None
         if chunk is None:
-            chunk = ask(number)
+            chunk = ask(number, partial(_tell, plan, asked, progress))
             _write_chunk(path, chunk)
         number += 1
         for entry in chunk:
-            name = _identity(entry.case)
+            name = input_identity(entry.case)
             if name not in seen:
                 seen.add(name)
                 asked.append(entry)
         labels = [entry.case.success for entry in asked]
         fewest = min(sum(labels), len(labels) - sum(labels))
         groups = [entry.group for entry in asked]
-        if progress is not None:
-            short = "failures" if sum(labels) > len(labels) / 2 else "successes"
-            progress(f"Asked {len(asked):,}: {fewest:,} of {plan.k:,} {short}", min(1.0, fewest / plan.k))
+        _tell(plan, asked, progress, ())
         chosen = balanced_splits(labels, groups, plan.k, plan.seed) if fewest >= plan.k else None
         if chosen is not None:
             cases = tuple(replace(asked[i].case, split=chosen[i]) for i in sorted(chosen))
             return Collection(cases, _pool(asked))
         if not chunk or len(asked) >= most:
             _refuse(plan, labels, groups, exhausted=not chunk)
+
+
+def _tell(plan: FailurePlan, asked: Sequence[Asked], progress: Progress | None, more: Sequence[Asked]) -> None:
+    """How far the collection is: the share of the inputs it will take, by the rarer class's rate so far (Laplace)."""
+    if progress is None:
+        return
+    right, count = sum(entry.case.success for entry in (*asked, *more)), len(asked) + len(more)
+    fewest = min(right, count - right)
+    done = 1.0 if fewest >= plan.k else count * (fewest + 1) / ((count + 2) * plan.k)
+    short = "failures" if right > count / 2 else "successes"
+    progress(f"Asked {count:,}: {fewest:,} of {plan.k:,} {short}", min(done, 0.99 if fewest < plan.k else 1.0))
 
 
 def _refuse(plan: FailurePlan, labels: Sequence[bool], groups: Sequence[str], exhausted: bool) -> None:
@@ -151,42 +172,36 @@ def _pool(asked: Sequence[Asked]) -> Pool:
     )
 
 
-def _ask_pictures(
-    source: PicturePool, number: int, vlm: VisionLanguageModel, folder: Path, progress: Progress | None
-) -> list[Asked]:
+def _ask_pictures(source: PicturePool, number: int, lend: Lender, folder: Path, tell: Tell) -> list[Asked]:
     inputs = source.chunk(number)
-    found = []
+    found: list[Asked] = []
     for begin in range(0, len(inputs), _AT_ONCE):
         part = inputs[begin : begin + _AT_ONCE]
-        if progress is not None:  # so that a stop is heard within a chunk
-            progress(f"Asking {begin + 1} to {begin + len(part)} of part {number + 1}", 0.0)
-        outputs = vlm.evaluate([i.trial for i in part], DECODING, {"answer"})
+        with lend() as vlm:
+            outputs = vlm.evaluate([i.trial for i in part], DECODING, {"answer"})
         for offset, (given, output) in enumerate(zip(part, outputs, strict=True)):
-            assert output.answer is not None
-            verdict = output.answer.verdict
-            case = _picture_case(given, f"{number * CHUNK + begin + offset:07d}")
-            case = replace(
-                case,
-                success=verdict == given.trial.truth_word,
-                answer=output.answer.text,
-                answer_likelihood=output.answer.mean_log_likelihood(),
-                prompt_tokens=output.prompt_tokens,
-            )
+            case = answered_case(given, f"case_{number * CHUNK + begin + offset:07d}", output)
             _keep_picture(given, folder / case.picture)
-            found.append(Asked(case, given.group, verdict == "unclear"))
+            found.append(Asked(case, given.group, output.answer is None or output.answer.verdict == "unclear"))
+        tell(found)  # which also hears a stop within a chunk
     return found
 
 
-def _picture_case(given: PictureInput, number: str) -> Case:
+def answered_case(given: PictureInput, name: str, output: ModelOutput) -> Case:
+    """The case of an input and of what the model answered to it; in no split but the first yet."""
+    assert output.answer is not None
     trial = given.trial
     return Case(
-        id=f"case_{number}",
-        success=False,
+        id=name,
+        success=output.answer.verdict == trial.truth_word,
         split="train",
         item=trial.observation_id,
         question=trial.question,
         context=trial.context,
+        answer=output.answer.text,
         truth=trial.truth_word,
+        answer_likelihood=output.answer.mean_log_likelihood(),
+        prompt_tokens=output.prompt_tokens,
         context_kind=trial.context_kind,
         family=given.family,
         image_kind=trial.image_kind,
@@ -225,7 +240,22 @@ def _ask_texts(entries: Sequence[tuple[int, TextItem, str]], model: LanguageMode
     return found
 
 
-def _identity(case: Case) -> str:
+def read_asked(folder: Path) -> list[Asked]:
+    """Everything that was put to the model for a run, each input once, in the order it was asked.
+
+    Raises
+    ------
+    InputError : a file of the run's folder is damaged.
+    """
+    found: dict[str, Asked] = {}
+    for path in sorted((folder / "asked").glob("*.jsonl")):
+        for entry in _read_chunk(path):
+            found.setdefault(input_identity(entry.case), entry)
+    return list(found.values())
+
+
+def input_identity(case: Case) -> str:
+    """Names what the model was shown: cases of two runs that share it were the same input."""
     if case.picture:
         return f"{case.picture}|{case.context}|{case.question}"
     return case.id

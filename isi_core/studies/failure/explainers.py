@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Kind = Literal["baseline", "probe", "black box", "combined"]
-Extra = Literal["semantic_entropy", "predictive_entropy", "image_attention", "noise_shift"]
+Extra = Literal["semantic_entropy", "predictive_entropy", "image_attention", "noise_shift", "p_true", "rationale"]
+FEWEST_WORDS = 5
+"""A rationale has at least so many; models that answer in a word give none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,8 @@ class Evidence:
     layers : of `states`, 1-based.
     pools : of `states`, as in `models.pools.POOLS`.
     extras : (n,) each; NaN for cases that were not measured.
+    rationales : (n,) what the model said when it was asked to explain; None for cases that were not asked.
+    tokens : layer to n arrays (tokens, hidden), every token of the prompt; None for cases that were not read.
     """
 
     cases: tuple[Case, ...]
@@ -39,6 +43,8 @@ class Evidence:
     layers: tuple[int, ...]
     pools: tuple[str, ...]
     extras: dict[Extra, Floats]
+    rationales: tuple[str | None, ...] = ()
+    tokens: dict[int, Sequence[NDArray[np.float16] | None]] = field(default_factory=dict)
 
     def activations(self, pool: str, layer: int) -> NDArray[np.float32]:
         """(n, hidden) of one pool and layer.
@@ -62,6 +68,29 @@ class Evidence:
         return np.array([[of(case)] for case in self.cases], dtype=float)
 
 
+def joined(parts: Sequence[Evidence], layer: int | None) -> Evidence:
+    """All parts' cases, so that their words become the same columns; of the states the layer alone, no extras.
+
+    Raises
+    ------
+    InputError : the layer was not read everywhere, or its states have other widths.
+    """
+    states, pools = None, tuple(pool for pool in parts[0].pools if all(pool in part.pools for part in parts))
+    if layer is not None:
+        found = []
+        for part in parts:
+            if part.states is None or layer not in part.layers:
+                raise InputError(f"No activations of layer {layer} were read of every run: choose another layer.")
+            found.append(
+                np.asarray(part.states[:, [part.pools.index(p) for p in pools]])[:, :, [part.layers.index(layer)]]
+            )
+        if len({each.shape[-1] for each in found}) > 1:
+            raise InputError("The models' activations have other widths: choose an explainer that reads none.")
+        states = np.concatenate(found)
+    cases = tuple(case for part in parts for case in part.cases)
+    return Evidence(cases, states, () if layer is None else (layer,), pools, {})
+
+
 @dataclass(frozen=True)
 class ExplainerRow:
     """One explainer.
@@ -77,6 +106,8 @@ class ExplainerRow:
     by_layer : it reads activations, and is scored at every layer.
     extras : measures that have to be taken for it; they are expensive, and taken of `sampling_k` cases a class.
     pictures_only : it means nothing for a text task.
+    tokens : it reads every token of the prompt, of `sampling_k` cases a class.
+    trainer_for : makes the trainer of one that learns from the evidence itself; `features` are places in it then.
     """
 
     key: str
@@ -88,12 +119,23 @@ class ExplainerRow:
     by_layer: bool = False
     extras: tuple[Extra, ...] = ()
     pictures_only: bool = False
+    tokens: bool = False
+    trainer_for: Callable[[Evidence, int | None], Trainer] | None = None
+
+    def make_trainer(self, evidence: Evidence, layer: int | None) -> Trainer:
+        """What trains its probe on this evidence."""
+        return self.trainer() if self.trainer_for is None else self.trainer_for(evidence, layer)
 
     def lacks(self, task: Task) -> str:
         """Why it cannot be used for a task, in words; "" where it can."""
         if self.pictures_only and task not in PICTURE_TASKS:
             return f"{self.title} needs pictures"
         return ""
+
+
+def context_words(kind: str) -> str:
+    """A context kind as it is written: `no context`, `contradictory context`."""
+    return f"{'no' if kind in {'', 'none'} else kind} context"
 
 
 def option_margin(case: Case) -> float:
@@ -145,6 +187,44 @@ def _majority() -> Trainer:
     from isi_core.measures.probes import majority
 
     return majority
+
+
+def _sparse() -> Trainer:
+    from isi_core.measures.sparse_features import sparse_head
+
+    return sparse_head
+
+
+def _attending(evidence: Evidence, layer: int | None) -> Trainer:
+    from isi_core.measures.attention_probe import attention_pooled
+
+    none = np.zeros((0, 0), np.float16)
+    return attention_pooled([none if part is None else part for part in evidence.tokens[layer or 0]])
+
+
+def _read_cases(evidence: Evidence, layer: int | None) -> Floats:
+    """(n, 1) its own place for each case whose tokens were read, NaN else."""
+    if layer not in evidence.tokens:
+        raise InputError(f"No tokens of layer {layer} were read.")
+    return np.array([[np.nan if part is None else i] for i, part in enumerate(evidence.tokens[layer])], dtype=float)
+
+
+def _reading(evidence: Evidence, _layer: int | None) -> Trainer:
+    from isi_core.measures.text_probe import of_texts
+
+    return of_texts([text or "" for text in evidence.rationales])
+
+
+def _rationales(evidence: Evidence, _layer: int | None) -> Floats:
+    """(n, 1) its own place for each case that the model explained, NaN else."""
+    given = [text for text in evidence.rationales if text is not None]
+    long = sum(len(text.split()) >= FEWEST_WORDS for text in given)
+    if 2 * long < len(given) or not given:
+        raise InputError(
+            f"The model gives no rationale: asked to explain, it says {FEWEST_WORDS} words or more in {long} of "
+            f"{len(given)} cases. Choose a model that explains itself."
+        )
+    return np.array([[np.nan if text is None else i] for i, text in enumerate(evidence.rationales)], dtype=float)
 
 
 def _activations(pool: str) -> Callable[[Evidence, int | None], NDArray[np.floating]]:
@@ -340,6 +420,26 @@ _ROWS = (
         by_layer=True,
     ),
     ExplainerRow(
+        "attention-pooled",
+        "Attention-pooled probe",
+        "probe",
+        "the residual stream at every prompt token; which tokens count is learned (McKenzie et al. 2025)",
+        _read_cases,
+        _majority,
+        by_layer=True,
+        tokens=True,
+        trainer_for=_attending,
+    ),
+    ExplainerRow(
+        "sparse-features",
+        "Sparse autoencoder features",
+        "probe",
+        "a few features of a top-k sparse autoencoder, trained on the last-token activations (Gao et al. 2024)",
+        _activations("last"),
+        _sparse,
+        by_layer=True,
+    ),
+    ExplainerRow(
         "semantic-entropy",
         "Semantic entropy",
         "black box",
@@ -378,6 +478,27 @@ _ROWS = (
         _ranked,
         extras=("noise_shift",),
         pictures_only=True,
+    ),
+    ExplainerRow(
+        "p-true",
+        "p(True)",
+        "black box",
+        "asked whether its own answer is right: how far yes is above no, in nats (Kadavath et al. 2022)",
+        _extra("p_true"),
+        _ranked,
+        extras=("p_true",),
+        pictures_only=True,
+    ),
+    ExplainerRow(
+        "rationale",
+        "The model's own rationale",
+        "black box",
+        "the words with which the model explains itself, read by a classifier (TF-IDF, logistic regression)",
+        _rationales,
+        _majority,
+        extras=("rationale",),
+        pictures_only=True,
+        trainer_for=_reading,
     ),
     ExplainerRow(
         "combined",

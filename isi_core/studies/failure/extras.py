@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -25,6 +26,7 @@ from isi_core.models.vlm.protocol import VisionLanguageModel
 from isi_core.models.vlm.states import read_states
 from isi_core.studies.failure.activations import case_trial
 from isi_core.studies.failure.explainers import Extra
+from isi_core.studies.failure.lending import Lender
 from isi_core.studies.failure.plan import FailurePlan
 from isi_core.studies.failure.results import Case
 from isi_core.studies.failure.selection import split_sizes
@@ -36,7 +38,12 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 NOISE = 25.0
 """Standard deviation of the noise of `noise_shift`, in grey levels of 255."""
+EXPLAIN = "Explain step by step what you see and why, then answer."
+DOUBT = '{question} Someone answers "{answer}". Is that answer right?'
 _AT_ONCE = 8
+Value = float | str | None
+"""Of a measure; a rationale is a text; None where the model does not tell it."""
+_EXPLAINING = Decoding(max_new_tokens=96)
 _SAMPLED: tuple[Extra, ...] = ("semantic_entropy", "predictive_entropy")
 
 
@@ -58,32 +65,37 @@ def take_extras(
     plan: FailurePlan,
     cases: Sequence[Case],
     words: NDArray[np.float64] | None,
-    vlm: VisionLanguageModel,
-    entailment: EntailmentModel | None,
+    lend: Lender,
+    lend_entailment: Callable[[], AbstractContextManager[EntailmentModel]],
     folder: Path,
     progress: Progress | None = None,
-) -> dict[Extra, Floats]:
-    """(n,) of each wanted measure, NaN for cases that were not measured; kept in `folder/extras.jsonl` as they come.
+) -> tuple[dict[Extra, Floats], tuple[str | None, ...]]:
+    """(n,) of each wanted measure, NaN for cases that were not measured, and the cases' rationales.
+
+    They are kept in `folder/extras.jsonl` as they come.
 
     Parameters
     ----------
+    lend, lend_entailment : lend the models, for a few cases at a time.
     words : (n, 2) log p of yes and no without noise, as `read_states` gives them.
     """
-    found: dict[Extra, Floats] = {name: np.full(len(cases), np.nan) for name in wanted}
+    found: dict[Extra, Floats] = {name: np.full(len(cases), np.nan) for name in wanted if name != "rationale"}
+    rationales: list[str | None] = [None] * len(cases)
     if not wanted:
-        return found
+        return found, ()
     known = _read_known(folder / "extras.jsonl", plan)
     place = {case.id: i for i, case in enumerate(cases)}
     chosen = measured_cases(cases, plan.sampling_k, plan.seed)
     missing = [i for i in chosen if not set(wanted) <= known.get(cases[i].id, {}).keys()]
+    sampled = set(_SAMPLED) & set(wanted)
     decoding = Decoding(n_samples=plan.samples, temperature=plan.temperature, seed=plan.seed)
     with (folder / "extras.jsonl").open("a", encoding="utf-8") as file:
         for begin in range(0, len(missing), _AT_ONCE):
             part = [cases[i] for i in missing[begin : begin + _AT_ONCE]]
             at = None if words is None else words[missing[begin : begin + _AT_ONCE]]
-            for case, values in zip(
-                part, _measure(wanted, plan, decoding, part, at, vlm, entailment, folder), strict=True
-            ):
+            with lend() as vlm, lend_entailment() if sampled else nullcontext() as entailment:
+                measured = _measure(wanted, plan, decoding, part, at, vlm, entailment, folder)
+            for case, values in zip(part, measured, strict=True):
                 known[case.id] = {**known.get(case.id, {}), **values}
                 line = {"settings": _settings(plan), "case": case.id, "values": values}
                 file.write(json.dumps(line) + "\n")
@@ -91,13 +103,16 @@ def take_extras(
             if progress is not None:
                 done = begin + len(part)
                 progress(f"Measured {done:,} of {len(missing):,} cases", done / len(missing))
-    measured = {cases[i].id for i in chosen}
+    inside = {cases[i].id for i in chosen}
     for case_id, values in known.items():
-        if case_id in measured:
+        if case_id in inside:
             for name in wanted:
-                if values.get(name) is not None:
-                    found[name][place[case_id]] = values[name]
-    return found
+                value = values.get(name)
+                if isinstance(value, str):
+                    rationales[place[case_id]] = value
+                elif value is not None:
+                    found[name][place[case_id]] = value
+    return found, tuple(rationales)
 
 
 def _measure(
@@ -109,9 +124,9 @@ def _measure(
     vlm: VisionLanguageModel,
     entailment: EntailmentModel | None,
     folder: Path,
-) -> list[dict[Extra, float | None]]:
+) -> list[dict[Extra, Value]]:
     trials = [case_trial(case, folder) for case in cases]
-    found: list[dict[Extra, float | None]] = [dict.fromkeys(wanted) for _ in cases]
+    found: list[dict[Extra, Value]] = [dict.fromkeys(wanted) for _ in cases]
     measures: set[Measure] = set()
     if set(_SAMPLED) & set(wanted) and entailment is not None:
         measures.add("samples")
@@ -128,6 +143,17 @@ def _measure(
                         found[i][name] = value if np.isfinite(value) else None
             if output.attention is not None and output.answer is not None and len(output.attention.sums):
                 found[i]["image_attention"] = attribute(output.attention, output.answer.tokens).absolute["image"]
+    if "rationale" in wanted:
+        asked = [replace(trial, question=f"{trial.question} {EXPLAIN}") for trial in trials]
+        for i, output in enumerate(vlm.evaluate(asked, _EXPLAINING, {"answer"})):
+            found[i]["rationale"] = "" if output.answer is None else output.answer.text
+    if "p_true" in wanted and isinstance(vlm, HuggingFaceVLM):
+        asked = [
+            replace(trial, question=DOUBT.format(question=trial.question, answer=case.answer.strip()[:200]))
+            for trial, case in zip(trials, cases, strict=True)
+        ]
+        for i, (yes, no) in enumerate(read_states(vlm, asked, ()).words.tolist()):
+            found[i]["p_true"] = yes - no if np.isfinite(yes - no) else None
     if "noise_shift" in wanted and isinstance(vlm, HuggingFaceVLM) and words is not None:
         noisy = [
             replace(trial, image=apply(trial.image, GaussianNoise(NOISE, _noise_seed(plan.seed, case.id))))
@@ -148,9 +174,9 @@ def _settings(plan: FailurePlan) -> str:
     return f"{plan.samples} {plan.temperature:g} {plan.entailment} {NOISE:g} {plan.seed}"
 
 
-def _read_known(path: Path, plan: FailurePlan) -> dict[str, dict[Extra, float | None]]:
+def _read_known(path: Path, plan: FailurePlan) -> dict[str, dict[Extra, Value]]:
     """What earlier runs measured with the same settings; a line that was cut by a stop is left out."""
-    found: dict[str, dict[Extra, float | None]] = {}
+    found: dict[str, dict[Extra, Value]] = {}
     if not path.is_file():
         return found
     for line in path.read_text(encoding="utf-8").splitlines():

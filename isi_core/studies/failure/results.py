@@ -290,7 +290,7 @@ class BenchmarkResult:
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON values; numbers that are not known (NaN) are null."""
-        data = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "plan"}
+        data = {f.name: plain_json(getattr(self, f.name)) for f in fields(self) if f.name != "plan"}
         return {"format": _FORMAT, "plan": self.plan.to_json(), **data}
 
     @classmethod
@@ -333,16 +333,16 @@ def load_result(folder: Path) -> BenchmarkResult:
     return BenchmarkResult.from_json(data)
 
 
-def _plain(value: Any) -> Any:
+def plain_json(value: Any) -> Any:
     """Dataclasses, tuples and NaN as JSON has them."""
     if isinstance(value, (LintFinding, Interval)):
         return value.to_json()
     if hasattr(value, "__dataclass_fields__"):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: plain_json(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): plain_json(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
+        return [plain_json(entry) for entry in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -366,7 +366,7 @@ def _read_result(data: dict[str, Any]) -> BenchmarkResult:
             PairedTest(
                 **{
                     **pair,
-                    "difference": _read_interval(pair["difference"]),
+                    "difference": read_interval(pair["difference"]),
                     "p_value": _number(pair["p_value"]),
                     "p_holm": _number(pair["p_holm"]),
                 }
@@ -385,7 +385,7 @@ def _read_result(data: dict[str, Any]) -> BenchmarkResult:
 
 def case_json(case: Case) -> dict[str, Any]:
     """A case as plain JSON values."""
-    data: dict[str, Any] = _plain(case)
+    data: dict[str, Any] = plain_json(case)
     return data
 
 
@@ -406,8 +406,8 @@ def _read_scores(data: Iterable[dict[str, Any]]) -> tuple[ExplainerScore, ...]:
         ExplainerScore(
             **{
                 **score,
-                "auc": _read_interval(score["auc"]),
-                "bootstrap": _read_interval(score["bootstrap"]),
+                "auc": read_interval(score["auc"]),
+                "bootstrap": read_interval(score["bootstrap"]),
                 **{key: _number(score[key]) for key in _NUMBERS},
                 "calibration": tuple(CalibrationBin(**entry) for entry in score["calibration"]),
                 "risk_coverage": tuple(RiskCoveragePoint(**entry) for entry in score["risk_coverage"]),
@@ -419,7 +419,8 @@ def _read_scores(data: Iterable[dict[str, Any]]) -> tuple[ExplainerScore, ...]:
     )
 
 
-def _read_interval(data: dict[str, Any]) -> Interval:
+def read_interval(data: dict[str, Any]) -> Interval:
+    """The interval from `Interval.to_json`'s form."""
     return Interval(
         _number(data["estimate"]), _number(data["low"]), _number(data["high"]), float(data["level"]), int(data["n"])
     )

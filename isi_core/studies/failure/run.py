@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isi_core.domain.errors import InputError, ModelError
 from isi_core.domain.progress import Progress, part_of
+from isi_core.models.vlm.part import never_back
 from isi_core.studies.failure.explainers import Evidence, ExplainerRow, Extra, find_explainer
+from isi_core.studies.failure.lending import lender, same_model
 from isi_core.studies.failure.linter import items_of_cases, lint
 from isi_core.studies.failure.plan import PICTURE_TASKS, FailurePlan
 from isi_core.studies.failure.results import BenchmarkResult, Case, ExplainerScore, load_result, save_result
@@ -55,6 +58,7 @@ def run(plan: FailurePlan, shelf: Shelf, folder: Path, progress: Progress | None
     _claim(folder, plan)
     if (finished := _finished(folder, plan)) is not None:
         return finished
+    progress = never_back(progress) if progress is not None else None  # waiting for the model again does not go back
     seconds: dict[str, float] = {}
     skipped = {row.key: reason for row in rows if (reason := row.lacks(plan.task))}
     rows = [row for row in rows if row.key not in skipped]
@@ -64,10 +68,10 @@ def run(plan: FailurePlan, shelf: Shelf, folder: Path, progress: Progress | None
     gathered = gather(plan, rows, shelf, folder, seconds, part_of(progress, 0.0, 0.75))
     features = 0 if gathered.evidence.states is None else int(gathered.evidence.states.shape[-1])
     findings = lint(items_of_cases(gathered.cases), features or None)
-    with _timed(seconds, "probes"):
+    with timed(seconds, "probes"):
         scores, tables, failed = _score_all(rows, gathered.evidence, plan, part_of(progress, 0.75, 0.9))
     skipped |= failed
-    with _timed(seconds, "controls"):
+    with timed(seconds, "controls"):
         null, control = _controls(scores, tables, plan, part_of(progress, 0.9, 1.0))
     labels = {case.id: case.success for case in gathered.cases}
     result = BenchmarkResult(
@@ -115,36 +119,40 @@ def _gather_pictures(
     progress: Progress | None,
 ) -> _Gathered:
     from isi_core.models.vlm.hugging_face import HuggingFaceVLM
-    from isi_core.studies.failure.activations import capture_pictures, layers_of
+    from isi_core.studies.failure.activations import capture_picture_tokens, capture_pictures, layers_of
     from isi_core.studies.failure.collection import collect_pictures, drop_pictures
-    from isi_core.studies.failure.extras import take_extras
+    from isi_core.studies.failure.extras import measured_cases, take_extras
 
     wanted: list[Extra] = list(dict.fromkeys(extra for row in rows for extra in row.extras))
-    sampled = {"semantic_entropy", "predictive_entropy"} & set(wanted)
-    with shelf.vlm(plan.model, plan.quantization, progress) as vlm:
-        # A layer that does not exist is told before anything is asked.
+    lend = lender(plan, shelf, folder, progress)
+    with lend() as vlm:  # a layer that does not exist is told before anything is asked
         layers = _layers(plan, rows, layers_of(vlm))
-        _same_model(folder, vlm.record.to_json())
-        with _timed(seconds, "collection"):
-            collection = collect_pictures(plan, vlm, folder, part_of(progress, 0.0, 0.6))
-        drop_pictures(folder, collection.cases)
-        cases, captured = list(collection.cases), None
-        if isinstance(vlm, HuggingFaceVLM):
-            with _timed(seconds, "activations"):
-                captured = capture_pictures(vlm, cases, layers, folder, part_of(progress, 0.6, 0.8))
-            if captured.words is not None:
-                cases = [
-                    replace(case, option_likelihoods=tuple(words))
-                    for case, words in zip(cases, captured.words.tolist(), strict=True)
-                ]
-        with (
-            _timed(seconds, "black box"),
-            shelf.entailment(plan.entailment) if sampled else nullcontext() as entailment,
-        ):
-            words = None if captured is None else captured.words
-            extras = take_extras(wanted, plan, cases, words, vlm, entailment, folder, part_of(progress, 0.8, 1.0))
-        record = vlm.record.to_json()
-    return _Gathered(collection, cases, _evidence(cases, captured, extras), record)
+        record, readable = vlm.record, isinstance(vlm, HuggingFaceVLM)
+    with timed(seconds, "collection"):
+        collection = collect_pictures(plan, lend, folder, part_of(progress, 0.0, 0.6))
+    drop_pictures(folder, collection.cases)
+    cases, captured = list(collection.cases), None
+    if readable:
+        with timed(seconds, "activations"):
+            captured = capture_pictures(lend, record.revision, cases, layers, folder, part_of(progress, 0.6, 0.8))
+        if captured.words is not None:
+            cases = [
+                replace(case, option_likelihoods=tuple(words))
+                for case, words in zip(cases, captured.words.tolist(), strict=True)
+            ]
+    with timed(seconds, "black box"):
+        words = None if captured is None else captured.words
+        judge = partial(shelf.entailment, plan.entailment)
+        extras, rationales = take_extras(wanted, plan, cases, words, lend, judge, folder, part_of(progress, 0.8, 0.95))
+    tokens: dict[int, Any] = {}
+    if readable and any(row.tokens for row in rows):
+        with timed(seconds, "tokens"):
+            chosen = measured_cases(cases, plan.sampling_k, plan.seed)
+            tokens = capture_picture_tokens(
+                lend, record.revision, cases, chosen, layers, folder, part_of(progress, 0.95, 1.0)
+            )
+    evidence = replace(_evidence(cases, captured, extras), rationales=rationales, tokens=tokens)
+    return _Gathered(collection, cases, evidence, record.to_json())
 
 
 def _gather_texts(
@@ -157,18 +165,24 @@ def _gather_texts(
 ) -> _Gathered:
     from isi_core.datasets.failure_tasks import read_task
     from isi_core.models.language.hugging_face import open_language_model
-    from isi_core.studies.failure.activations import capture_texts
+    from isi_core.studies.failure.activations import capture_text_tokens, capture_texts
     from isi_core.studies.failure.collection import collect_texts
+    from isi_core.studies.failure.extras import measured_cases
 
     items = read_task(Path(plan.source).expanduser(), plan.task)  # before the model, which takes longer to load
     model = open_language_model(plan.model)
     try:
         layers = _layers(plan, rows, model.layers)
-        _same_model(folder, model.record.to_json())
-        with _timed(seconds, "collection"):
+        same_model(folder, model.record.to_json())
+        with timed(seconds, "collection"):
             collection = collect_texts(plan, model, folder, part_of(progress, 0.0, 0.7))
-        with _timed(seconds, "activations"):
+        with timed(seconds, "activations"):
             captured = capture_texts(model, collection.cases, items, layers, folder, part_of(progress, 0.7, 1.0))
+        tokens: dict[int, Any] = {}
+        if any(row.tokens for row in rows):
+            with timed(seconds, "tokens"):
+                chosen = measured_cases(collection.cases, plan.sampling_k, plan.seed)
+                tokens = capture_text_tokens(model, collection.cases, chosen, items, layers, folder)
         record = model.record.to_json()
     finally:
         model.close()
@@ -176,7 +190,7 @@ def _gather_texts(
         replace(case, prompt_tokens=int(tokens), cut=bool(cut))
         for case, tokens, cut in zip(collection.cases, captured.tokens, captured.cut, strict=True)
     ]
-    return _Gathered(collection, cases, _evidence(cases, captured, {}), record)
+    return _Gathered(collection, cases, replace(_evidence(cases, captured, {}), tokens=tokens), record)
 
 
 def _layers(plan: FailurePlan, rows: Sequence[ExplainerRow], available: int) -> tuple[int, ...]:
@@ -257,24 +271,6 @@ def _claim(folder: Path, plan: FailurePlan) -> None:
         raise InputError(f"{path} is damaged: choose a new folder.") from None
 
 
-def _same_model(folder: Path, record: dict[str, Any]) -> None:
-    """See that the cases were collected with these very weights: others would be read, and other answers meant."""
-    path = folder / "model.json"
-    if not path.is_file():
-        path.write_text(json.dumps(record), encoding="utf-8")
-        return
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-        same = all(known[key] == record[key] for key in ("revision", "dtype", "quantization"))
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path} is damaged: choose a new folder.") from None
-    if not same:
-        raise InputError(
-            f"{record['name']} has other weights or another number format than when the cases in {folder} were "
-            "collected: choose a new folder."
-        )
-
-
 def _finished(folder: Path, plan: FailurePlan) -> BenchmarkResult | None:
     if not (folder / "result.json").is_file():
         return None
@@ -286,7 +282,8 @@ def _finished(folder: Path, plan: FailurePlan) -> BenchmarkResult | None:
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Within it, time is taken; `seconds[name]` has it afterwards."""
     begun = time.monotonic()
     try:
         yield

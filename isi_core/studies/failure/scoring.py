@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,12 +40,14 @@ class Table:
     labels : (n,) True for success.
     splits : (n,) of `SPLITS`.
     case_ids : (n,)
+    trainer : makes the explainer's probe of them.
     """
 
     features: Features
     labels: Labels
     splits: NDArray[np.str_]
     case_ids: tuple[str, ...]
+    trainer: Trainer
 
     def part(self, split: Split) -> tuple[Features, Labels]:
         """Features and labels of one split."""
@@ -74,6 +77,7 @@ def make_table(row: ExplainerRow, evidence: Evidence, layer: int | None) -> Tabl
         labels=np.array([case.success for case in evidence.cases], dtype=bool)[known],
         splits=np.array([case.split for case in evidence.cases])[known],
         case_ids=tuple(case.id for case, inside in zip(evidence.cases, known, strict=True) if inside),
+        trainer=row.make_trainer(evidence, layer),
     )
     needed: tuple[Split, ...] = ("train", "test")
     for split in needed:
@@ -83,14 +87,14 @@ def make_table(row: ExplainerRow, evidence: Evidence, layer: int | None) -> Tabl
     return table
 
 
-def train_probe(table: Table, trainer: Trainer, seed: int) -> Probe:
+def train_probe(table: Table, seed: int) -> Probe:
     """A probe trained on the training split, its settings chosen on the validation split."""
-    return trainer(*table.part("train"), *table.part("validation"), seed)
+    return table.trainer(*table.part("train"), *table.part("validation"), seed)
 
 
 def score(row: ExplainerRow, table: Table, layer: int | None, plan: FailurePlan) -> ExplainerScore:
     """An explainer's score on the test split."""
-    probe = train_probe(table, row.trainer(), plan.seed)
+    probe = train_probe(table, plan.seed)
     test, truth = table.part("test")
     scores = np.clip(probe.predict(test), 0.0, 1.0)
     caveat = failure_scores.delong_caveat(truth, scores)
@@ -112,8 +116,26 @@ def score(row: ExplainerRow, table: Table, layer: int | None, plan: FailurePlan)
         risk_coverage=tuple(RiskCoveragePoint(*p) for p in failure_scores.risk_coverage(truth, scores)),
         case_ids=tuple(c for c, s in zip(table.case_ids, table.splits, strict=True) if s == "test"),
         scores=tuple(scores.tolist()),
-        settings=probe.settings,
+        settings={**probe.settings, **_shown_examples(probe, table)},
     )
+
+
+def _shown_examples(probe: Probe, table: Table) -> dict[str, Any]:
+    """The features a probe relies on most, each with the training cases that fire it."""
+    if not probe.examples:
+        return {}
+    training = [case for case, split in zip(table.case_ids, table.splits, strict=True) if split == "train"]
+    return {
+        "features": [
+            {
+                "feature": example.feature,
+                "weight": example.weight,
+                "fires": example.fires,
+                "cases": [training[row] for row in example.rows],
+            }
+            for example in probe.examples
+        ]
+    }
 
 
 def _auc(table: Table, split: Split, probe: Probe) -> float:
@@ -135,12 +157,11 @@ def permutation_null(
     Every layer sees the same shuffle, so that the maximum is over what would have been looked at.
     """
     maxima = []
-    trainer = row.trainer()
     for number in range(plan.permutations):
         best = 0.0
         for table in tables.values():
             shuffled = table.shuffled(np.random.default_rng([plan.seed, number]))
-            best = max(best, _auc(shuffled, "test", train_probe(shuffled, trainer, plan.seed)))
+            best = max(best, _auc(shuffled, "test", train_probe(shuffled, plan.seed)))
         maxima.append(best)
         if progress is not None:
             progress(f"Shuffled labels {number + 1} of {plan.permutations} times", (number + 1) / plan.permutations)

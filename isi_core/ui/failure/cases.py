@@ -17,7 +17,7 @@ from isi_core.reports.failure_cases import MEANINGS, surest_cases
 from isi_core.reports.failure_words import explainer_title, ranked
 from isi_core.reports.wording import number
 from isi_core.studies.draft import Draft
-from isi_core.studies.failure.results import BenchmarkResult, Case
+from isi_core.studies.failure.results import BenchmarkResult, Case, ExplainerScore
 from isi_core.ui import resources
 from isi_core.ui.bound import bound
 from isi_core.ui.failure import runs
@@ -29,6 +29,7 @@ VQA_PAGE = "pages/1_VQA_Interventions.py"
 EACH = 4
 _GO = "failure_go"
 _SIDE = 320
+_FEATURES, _FIRING = 5, 6
 
 
 def leave_if_asked() -> None:
@@ -66,6 +67,34 @@ def show(desk: Desk, key: str, result: BenchmarkResult) -> None:
         for column, (case, value) in zip(columns, cards, strict=False):
             with column, st.container(border=True, height="stretch"):
                 _card(desk, key, result, case, value)
+    _features(key, result, score)
+
+
+def _features(key: str, result: BenchmarkResult, score: ExplainerScore) -> None:
+    """The features that an explainer relies on most, each with the training cases that fire it."""
+    found = score.settings.get("features")
+    if not isinstance(found, list) or not found:
+        return
+    st.markdown("**What it goes by: its strongest features**")
+    st.caption(
+        "Each row is one feature of the autoencoder with the training cases that fire it most. What they have in "
+        "common is what the feature stands for; its weight (in log odds a standard deviation) says which way it speaks."
+    )
+    for feature in found[:_FEATURES]:
+        way = "success" if feature["weight"] > 0 else "failure"
+        st.markdown(
+            f"Feature {int(feature['feature'])} · speaks for **{way}** ({number(float(feature['weight']))}) · active "
+            f"in {float(feature['fires']):.0%} of the training cases"
+        )
+        columns = st.columns(_FIRING, wrap=True)
+        for column, name in zip(columns, feature["cases"], strict=False):
+            case = result.case(str(name))
+            path = runs.picture_of(key, case.picture)
+            with column:
+                if path is not None:
+                    st.image(resources.small_picture(path, path.stat().st_mtime_ns, _SIDE), width="stretch")
+                sign = ":material/check_circle: right" if case.success else ":material/cancel: wrong"
+                st.caption(f"{as_written(case.question, 90)} · {sign}")
 
 
 def _card(desk: Desk, key: str, result: BenchmarkResult, case: Case, value: float) -> None:

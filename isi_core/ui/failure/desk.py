@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import streamlit as st
 
 from isi_core.datasets.catalogue import BUILT_IN
 from isi_core.models.catalogue import DEFAULT_VLM
+from isi_core.studies.failure.causal import PARTS
 from isi_core.studies.failure.plan import CONTEXTS, PICTURE_TASKS, PRESETS, FailurePlan
 from isi_core.ui.failure.timing import Timing
+
+if TYPE_CHECKING:
+    from isi_core.studies.failure.transfer import TransferResult
 
 _KEY = "failure_desk"
 SCORES = "scores"
@@ -32,6 +36,9 @@ class Desk:
     plan : the plan that the running job follows, so that its end shows its result.
     curves : explainers whose curves are drawn; None for the first few.
     beside : digests of further runs whose panels stand beside the first.
+    causal_explainer, causal_parts, causal_cases : what a causal test tries, of whose explanation, on how many cases.
+    quiz : id of the quiz that is being taken; "" for none; `quiz_shown`: when its question was first shown, in seconds.
+    transfer : key of the run that was carried over, and the matrix; `carrying` while the job does that.
     timings : what a few questions took, by what that holds for (`timing.about`).
     timed : the plan whose questions the running job times.
     told : sentence about what the last job left ("cancelled: what was collected is kept").
@@ -64,6 +71,18 @@ class Desk:
     curves: list[str] | None = None
     beside: list[str] = field(default_factory=list)
     sorting: str = ""
+    causal_explainer: str = ""
+    causal_parts: list[str] = field(default_factory=lambda: list(PARTS))
+    causal_cases: int = 100
+    quiz: str = ""
+    quiz_explainer: str = ""
+    quiz_person: str = ""
+    quiz_shown: float = 0.0
+    transfer_explainer: str = ""
+    transfer_by: str = "context"
+    transfer_to: list[str] = field(default_factory=list)
+    transfer: tuple[str, TransferResult] | None = None
+    carrying: bool = False
     plan: FailurePlan | None = None
     timings: dict[tuple[object, ...], Timing] = field(default_factory=dict)
     timed: FailurePlan | None = None

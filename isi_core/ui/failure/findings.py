@@ -19,12 +19,12 @@ from isi_core.reports.failure_words import (
 from isi_core.reports.wording import one_line
 from isi_core.studies.failure.results import BenchmarkResult
 from isi_core.ui.bound import bound
-from isi_core.ui.failure import cases, downloads, linting, runs
+from isi_core.ui.failure import cases, causal, downloads, linting, quiz, runs, transfer
 from isi_core.ui.failure import figures as drawn
 from isi_core.ui.failure.desk import Desk
 from isi_core.ui.wording import as_written
 
-VIEWS = ("By layer", "Ranking", "Calibration and risk", "Cases", "Null and control")
+VIEWS = ("By layer", "Ranking", "Calibration and risk", "Cases", "Null and control", "Causes", "Quiz", "Transfer")
 MOST_BESIDE = 3
 _CURVES = 3
 _ICONS = {"warning": ":material/warning:", "evidence": ":material/check_circle:", "none": ":material/horizontal_rule:"}
@@ -141,6 +141,12 @@ def _view(desk: Desk, result: BenchmarkResult) -> None:
                 drawn.show(figures.risk_figure(result, curves), "risk", len(curves))
         case "Cases":
             cases.show(desk, desk.run, result)
+        case "Causes":
+            causal.show(desk, desk.run, result)
+        case "Quiz":
+            quiz.show(desk, desk.run, result)
+        case "Transfer":
+            transfer.show(desk, desk.run, result)
         case _:
             _null(result)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from isi_core.studies.failure.results import BenchmarkResult
 
 _DIGITS = 16
-_CASES, _RESULTS = "cases", "results"
+_CASES, _RESULTS, _CAUSAL, _QUIZ = "cases", "results", "causal", "quiz"
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,17 @@ def result_file(key: str) -> Path:
     """Where the result of a run is, once it is finished."""
     collection, _, digest = key.partition("-")
     return _base() / collection / _RESULTS / f"{digest}.json"
+
+
+def causal_file(key: str) -> Path:
+    """Where the latest causal test of a run is, once there is one."""
+    collection, _, digest = key.partition("-")
+    return _base() / collection / _CAUSAL / f"{digest}.json"
+
+
+def quiz_folder(key: str) -> Path:
+    """Where the quizzes on the runs with these cases are."""
+    return _base() / key.partition("-")[0] / _QUIZ
 
 
 def prepare(plan: FailurePlan) -> Path:
@@ -165,6 +176,7 @@ def forget(key: str) -> None:
     path = result_file(key)
     try:
         path.unlink(missing_ok=True)
+        causal_file(key).unlink(missing_ok=True)
         if not any(path.parent.glob("*.json")):
             shutil.rmtree(path.parent.parent, ignore_errors=False)
     except FileNotFoundError:

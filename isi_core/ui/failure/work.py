@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 _SURE_AFTER = 4.0  # seconds, before which a rate says nothing
 
 
+def engine() -> Jobs:
+    """The engine that benchmarks and what follows them run on, one after the other."""
+    return _engine(resources.store().folder)
+
+
 @st.cache_resource(show_spinner=False)
 def _engine(folder: Path) -> Jobs:
     """An engine of one worker: a benchmark of an hour leaves the other pages their workers."""
@@ -57,7 +62,7 @@ def start(desk: Desk, plan: FailurePlan) -> None:
             return key
 
         title = f"Failure prediction: {plan.task}, {plan.model}, k = {plan.k:,}"
-        desk.job = _engine(resources.store().folder).submit("failure", title[:200], work, key=f"failure {key}")
+        desk.job = engine().submit("failure", title[:200], work, key=f"failure {key}")
         desk.plan = plan
     except StudioError as error:
         desk.error = str(error)
@@ -99,6 +104,9 @@ def collect(desk: Desk) -> bool:
 
     def take(job: Job | None) -> None:
         plan, desk.plan = desk.plan, None
+        carried, desk.carrying = desk.carrying, False
+        if carried and job is not None and job.state == "done":
+            desk.transfer = job.result
         timed, desk.timed = desk.timed, None
         if timed is not None and job is not None and isinstance(job.result, timing.Timing):
             desk.timings[timing.about(timed)] = job.result
