@@ -1,11 +1,15 @@
-"""A CLIP of the real classes with random weights, small enough to be fine-tuned within a test."""
+"""A CLIP of the real classes with random weights, small enough to be fine-tuned within a test, and few how-tos."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 import torch
+
+from isi_core.datasets.howto_articles import SAMPLE_FOLDER
 
 
 def save_small_clip(folder: Path) -> Path:
@@ -24,3 +28,16 @@ def save_small_clip(folder: Path) -> Path:
         model, tokenizer, processor = step_models.build_clip()
         save_into(folder, model, tokenizer, processor)
     return folder
+
+
+def sample_of(categories: Collection[str], folder: Path) -> Path:
+    """A folder below the one given, with the sample's articles of these categories."""
+    made = folder / "subset"
+    (made / "images").mkdir(parents=True)
+    lines = (SAMPLE_FOLDER / "articles.jsonl").read_text().splitlines()
+    kept = "\n".join(line for line in lines if any(f'"category": "{c}"' in line for c in categories))
+    (made / "articles.jsonl").write_text(kept)
+    for path in (SAMPLE_FOLDER / "images").iterdir():
+        if path.name in kept:
+            shutil.copy(path, made / "images")
+    return made

@@ -1,4 +1,4 @@
-"""`order`: which step comes first. Pairs, fine-tuning, accuracy a modality, and the modality gap."""
+"""`order`: which step comes first. Pairs, fine-tuning, accuracy a modality, the modality gap, and VLMs asked."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isi_core.commands.order_ask import add_ask
 from isi_core.commands.order_build import add_build
 from isi_core.commands.parts import plain, tell, watched_progress
 from isi_core.domain.errors import InputError
@@ -145,7 +146,8 @@ def _print_comparisons(rows: Sequence[ModalityComparison]) -> None:
 def _gap(arguments: argparse.Namespace) -> None:
     from isi_core.models.encoders.loading import load_encoder
     from isi_core.studies.step_order.classifier import load_classifier
-    from isi_core.studies.step_order.gap import SHIFTS, measure_gap
+    from isi_core.studies.step_order.gap import measure_gap
+    from isi_core.studies.step_order.gap_shift import SHIFTS
     from isi_core.studies.step_order.trained import weights_folder
 
     _quiet()
@@ -153,8 +155,7 @@ def _gap(arguments: argparse.Namespace) -> None:
     after = None if arguments.after is None else load_classifier(weights_folder(arguments.after))
     arguments.train = arguments.validation = 2
     splits = _pairs(arguments)
-    shifts = SHIFTS if after is not None and after.modality == "vt" and arguments.shift else ()
-    found = measure_gap(before, after, splits.test, arguments.steps, watched_progress(), shifts)
+    found = measure_gap(before, after, splits.test, arguments.steps, watched_progress(), SHIFTS)
     if arguments.json:
         print(json.dumps(found.to_json(), allow_nan=False))
         return
@@ -162,8 +163,15 @@ def _gap(arguments: argparse.Namespace) -> None:
         if moment is not None:
             _print_moment(name, moment)
     print(f"the two axes hold {found.explained[0]:.1%} and {found.explained[1]:.1%} of the variance of all clouds")
+    if found.shift:
+        print(
+            f"{'shift':<8}{'λ':>7}{'gap':>8}{'matching':>10}{'retrieval':>11}{'true cos':>10}{'random':>8}{'head':>7}"
+        )
     for point in found.shift:
-        print(f"shift λ = {point.amount:+.2f}: distance {point.distance:.3f}, accuracy {point.accuracy:.3f}")
+        shares = (point.matching, point.retrieval, point.true_cosine, point.random_cosine, point.accuracy)
+        words = ["–" if share is None else f"{share:.3f}" for share in shares]
+        cells = "".join(f"{word:>{width}}" for word, width in zip(words, (10, 11, 10, 8, 7), strict=True))
+        print(f"{point.moment:<8}{point.amount:>+7.3f}{point.distance:>8.3f}{cells}")
 
 
 def _encoder_in(path: Path) -> PairEncoder:
@@ -244,6 +252,7 @@ def add(commands: Any) -> None:
     order = commands.add_parser("order", help="which step comes first: pairs, fine-tuning, modalities, modality gap")
     actions = order.add_subparsers(dest="action", required=True, metavar="ACTION")
     add_build(actions)
+    add_ask(actions)
 
     def action(name: str, run: Any, help_: str) -> argparse.ArgumentParser:
         command: argparse.ArgumentParser = actions.add_parser(name, help=help_)
@@ -274,7 +283,7 @@ def add(commands: Any) -> None:
     gap.add_argument("--after", type=Path, metavar="DIR", help="a training's folder")
     gap.add_argument("--steps", type=int, default=200, metavar="N", help="steps of each category (200)")
     gap.add_argument("--test", type=int, default=200, metavar="N", help="test pairs of each category to take them from")
-    gap.add_argument("--shift", action="store_true", help="also the accuracy with the modalities moved along the gap")
+    gap.add_argument("--shift", action="store_true", help="kept for older scripts: the shift is always measured")
     grid = action("grid", _grid, "encoders × modalities: train, test, compare, measure the gap; resumable")
     grid.add_argument("--quick", action="store_true", help="few pairs, for trying out")
     grid.add_argument("--encoders", default="tiny-clip,tiny-blip,tiny-vit-roberta", metavar="LIST", help="%(default)s")

@@ -71,6 +71,56 @@ def mean_cosines(text: ArrayLike, image: ArrayLike) -> tuple[float, float]:
     return true, (every - n * true) / (n * (n - 1)) if n > 1 else float("nan")
 
 
+def retrieval_accuracy(text: ArrayLike, image: ArrayLike, candidates: int = 10) -> float:
+    """How often a text's own image (row i with row i) is the nearest of `candidates` by cosine, in [0, 1].
+
+    The mean over all draws of the other candidates, in closed form: of n images, r nearer than the own one and e as
+    near, one draw without replacement holds no nearer one with C(n-1-r-e, k-1) / C(n-1, k-1) where e is counted as
+    nearer; ties are rare, and count against the model. Chance is 1 / `candidates`.
+
+    Raises
+    ------
+    InputError : the clouds are not of equal shape, or have fewer rows than candidates.
+    """
+    from scipy.special import gammaln
+
+    words, pictures = (normalized(cloud) for cloud in _clouds(text, image))
+    n = len(words)
+    if len(pictures) != n or not 2 <= candidates <= n:
+        raise InputError(f"Retrieval among {candidates} needs as many pairs; got {n} texts and {len(pictures)} images.")
+    nearer = np.empty(n)
+    for begin in range(0, n, 512):  # a block of rows at a time, so that memory stays small
+        cosines = words[begin : begin + 512] @ pictures.T
+        rows = np.arange(len(cosines))
+        own = cosines[rows, begin + rows].copy()
+        cosines[rows, begin + rows] = -np.inf
+        nearer[begin : begin + 512] = (cosines >= own[:, None] - 1e-12).sum(axis=1)
+    left, drawn = n - 1 - nearer, candidates - 1
+    possible = left >= drawn
+    kept = np.where(possible, left, drawn)
+    # log C(left, drawn) - log C(n - 1, drawn)
+    chance = gammaln(kept + 1) - gammaln(kept - drawn + 1) - gammaln(n) + gammaln(n - drawn)
+    return float(np.where(possible, np.exp(chance), 0.0).mean())
+
+
+def matching_accuracy(first: tuple[ArrayLike, ArrayLike], second: tuple[ArrayLike, ArrayLike]) -> float:
+    """Of pairs of steps, the share whose texts match their own images better than the exchanged ones, in [0, 1].
+
+    Each step is (texts (n, d), images (n, d)); a pair counts where cos(t1, i1) + cos(t2, i2) exceeds
+    cos(t1, i2) + cos(t2, i1), by a half where both are equal. Chance is 0.5.
+
+    Raises
+    ------
+    InputError : the four clouds are not of one shape.
+    """
+    clouds = [normalized(cloud) for step in (first, second) for cloud in _clouds(*step)]
+    if len({cloud.shape for cloud in clouds}) != 1:
+        raise InputError("Matching needs four clouds of one shape: give each pair's two texts and two images.")
+    text, image, other_text, other_image = clouds
+    margin = ((text - other_text) * (image - other_image)).sum(axis=1)
+    return float(np.where(np.abs(margin) <= 1e-12, 0.5, margin > 0).mean())
+
+
 def effective_rank(features: ArrayLike) -> float:
     """exp of the entropy (nats) of the normalized singular values after centering (Roy & Vetterli, EUSIPCO 2007).
 

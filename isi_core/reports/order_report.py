@@ -10,7 +10,8 @@ from reportlab.platypus import Flowable, KeepTogether, Spacer, Table
 
 from isi_core.datasets.step_statistics import CategoryCount
 from isi_core.reports.charts import Figure
-from isi_core.reports.order_tables import SHORT, accuracy_rows, significance, tested_columns
+from isi_core.reports.order_cases import ReportCase, case_flowables
+from isi_core.reports.order_tables import SHORT, accuracy_rows, p_words, significance, tested_columns
 from isi_core.reports.pages import chart, settings_table, typeset
 from isi_core.reports.typeset import (
     CELL,
@@ -26,7 +27,7 @@ from isi_core.reports.typeset import (
     paragraph,
     register_fonts,
 )
-from isi_core.reports.wording import number, one_line
+from isi_core.reports.wording import one_line
 from isi_core.studies.step_order.results import ALL, CategoryAccuracy, GridResult
 
 _MOST_COLUMNS = 9
@@ -37,8 +38,9 @@ def build_order_report(
     statistics: Sequence[CategoryCount],
     figures: Sequence[Figure],
     notes: Sequence[tuple[str, str]] = (),
+    cases: Sequence[ReportCase] = (),
 ) -> bytes:
-    """The PDF; `notes` are pairs of a name and words."""
+    """The PDF; `notes` are pairs of a name and words, `cases` are shown with their pictures."""
     register_fonts()
     story: list[Flowable] = [
         paragraph("Step order", TITLE),
@@ -65,6 +67,7 @@ def build_order_report(
         story += [KeepTogether([paragraph("Pairs", SUBHEADING), _statistics(statistics)])]
     for figure in figures:
         story += [Spacer(1, 8), KeepTogether(chart(figure))]
+    story += case_flowables(cases)
     told = {"created": grid.created, "complete": grid.complete, **grid.settings}
     story.append(paragraph("Settings", SUBHEADING))
     story.append(settings_table((name.replace("_", " "), _plain(value)) for name, value in told.items()))
@@ -106,7 +109,11 @@ def _comparisons(grid: GridResult) -> Table:
         cells = [paragraph(one_line(encoder, 30), CELL), paragraph(one_line(category, 30), CELL)]
         for other in ("v", "t"):
             row = found.get((encoder, category, other))
-            texts = (f"{row.difference:+.3f}", number(row.p), significance(row)) if row else ("–", "–", "")
+            texts = (
+                (f"{row.difference:+.3f}", p_words(row.p).removeprefix("p "), significance(row))
+                if row
+                else ("–", "–", "")
+            )
             cells += [paragraph(text, CELL) for text in texts]
         body.append(cells)
     widths = [84.0, 75.0, 64.0, 40.0, 66.0, 64.0, 40.0, 66.0]

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 
 from isi_core.datasets.step_statistics import CategoryCount
 from isi_core.reports.run_tables import csv_bytes
+from isi_core.reports.wording import number
+from isi_core.studies.step_order.flips import Flips, PositionBias
 from isi_core.studies.step_order.results import (
     ALL,
     MODALITIES,
@@ -66,6 +68,11 @@ def significance(comparison: ModalityComparison) -> str:
     return "better" if comparison.difference > 0 else "worse"
 
 
+def p_words(p: float) -> str:
+    """A p value in words: three digits, and no more than "< 0.001" of what is smaller."""
+    return "p < 0.001" if p < 0.001 else f"p {number(p)}"
+
+
 def accuracies_csv(grid: GridResult) -> bytes:
     """One row an encoder, modality and category (UTF-8), with the settings."""
     settings = {"data": grid.data, "created": grid.created, "complete": grid.complete}
@@ -106,6 +113,35 @@ def gaps_csv(gaps: Sequence[GapResult]) -> bytes:
                 values = {k: v for k, v in asdict(row).items() if not k.endswith("_centroid")}
                 rows.append({"encoder": gap.encoder, "fine_tuned_on": gap.modality or "", "moment": moment, **values})
     return csv_bytes(rows)
+
+
+def shift_csv(gaps: Sequence[GapResult]) -> bytes:
+    """One row an encoder, moment and λ of the shift intervention (UTF-8)."""
+    return csv_bytes([{"encoder": gap.encoder, **asdict(point)} for gap in gaps for point in gap.shift])
+
+
+def position_csv(rows: Sequence[PositionBias]) -> bytes:
+    """One row an encoder, modality and category (UTF-8)."""
+    return csv_bytes([asdict(row) for row in rows])
+
+
+def flips_csv(flips: Sequence[Flips]) -> bytes:
+    """One row a pair (UTF-8): the probability of "in order" as it is shown and after each change."""
+    return csv_bytes(
+        [
+            {
+                "encoder": one.encoder,
+                "modality": one.modality,
+                "idx": pair.idx,
+                "category": pair.category,
+                "label": pair.label,
+                "as shown": pair.in_order,
+                **pair.changed,
+            }
+            for one in flips
+            for pair in one.pairs
+        ]
+    )
 
 
 def statistics_csv(rows: Sequence[CategoryCount]) -> bytes:

@@ -8,23 +8,30 @@ import json
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pypdf
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from isi_core.datasets import step_pairs
+from isi_core.datasets import step_catalogue, step_pairs
 from isi_core.datasets.howto_articles import SAMPLE_FOLDER
 from isi_core.datasets.step_pairs import PairSizes
 from isi_core.domain.errors import InputError
+from isi_core.reports.order_ask_figures import asked_csv
+from isi_core.reports.wording import number
+from isi_core.studies.step_order import asked
 from isi_core.studies.step_order import study as studies
+from isi_core.studies.step_order.flips import HEADLINES_SWAPPED, PICTURES_SWAPPED
 from isi_core.studies.step_order.results import ALL
+from isi_core.studies.step_order.zero_shot_rows import zero_shot_rows
 from isi_core.ui.step_order import cases, downloads, results, work
 from isi_core.ui.step_order.desk import OWN, QUICK, Desk
 from isi_core.worlds.howtos import CATEGORIES
 from tests.pages import visitor
-from tests.step_study import save_small_clip
+from tests.step_study import sample_of, save_small_clip
 
 PAGE = visitor.ROOT / "pages" / "6_Step_Order.py"
 
@@ -107,6 +114,7 @@ def test_a_quick_look_ends_in_the_table_the_gap_cases_and_files(done: AppTest) -
     assert {c.pair.idx for c in by_kind[cases.IMAGE]} == (right["v"] & right["vt"]) - right["t"]
     assert {c.pair.idx for c in by_kind[cases.TEXT]} == (right["t"] & right["vt"]) - right["v"]
     assert {c.pair.idx for c in by_kind[cases.BOTH]} == right["vt"] - right["t"] - right["v"]
+    visitor.choose(done, "order_found_by", cases.BY_TRAINING)
     for kind in by_kind:
         visitor.choose(done, "order_cases", kind)
         assert visitor.shows(done, f"{len(by_kind[kind]):,} of {len(splits.test):,} test pairs")
@@ -116,8 +124,18 @@ def test_the_files_hold_what_the_page_shows(done: AppTest) -> None:
     found = studies.read_study(studies.study_ids()[0])
     kept = desk(done)._computed
     rows, words = kept["rows", found.plan.id], kept["words", found.plan.id]
-    pages = pypdf.PdfReader(io.BytesIO(downloads.pdf(found.grid, found.gaps, rows, words))).pages
+    splits = results.pairs_of(desk(done), found.plan)
+    pages = pypdf.PdfReader(io.BytesIO(downloads.pdf(found, rows, words, splits))).pages
     text = "\n".join(page.extract_text() for page in pages)
+    for words_ in ("moved towards each other along the gap", "asked again with both steps exchanged", "Effective rank"):
+        assert words_ in " ".join(text.split()), words_
+    told = downloads.cases_of(found, splits)
+    assert [case.pair.title in " ".join(text.split()) for case in told] == [True] * len(told)
+    assert ("Cases" in text.splitlines()) == bool(told)
+    shift = list(csv.DictReader(io.StringIO(downloads.shift_csv(found.gaps).decode())))
+    assert len(shift) == 26 and {line["moment"] for line in shift} == {"before", "after"}
+    flips = list(csv.DictReader(io.StringIO(downloads.flips_csv(found.flips).decode())))
+    assert len(flips) == sum(len(one.pairs) for one in found.flips) == 3 * 32
     for row in found.grid.accuracies:
         assert f"{row.accuracy:.3f}" in text
     assert "Step order" in text and "Settings" in text
@@ -127,6 +145,88 @@ def test_the_files_hold_what_the_page_shows(done: AppTest) -> None:
     assert {line["moment"] for line in gaps} == {"before", "after"} and len(gaps) == 2 * (len(CATEGORIES) + 1)
     whole = json.loads(downloads.as_json(found.grid, found.gaps))
     assert len(whole["grid"]["accuracies"]) == len(found.grid.accuracies)
+
+
+def test_a_case_is_changed_and_the_answer_changes_with_it(done: AppTest) -> None:
+    """Whatever flips a random-weight model is a case; swapping its pictures on the page says what the study found."""
+    found = studies.read_study(studies.study_ids()[0])
+    by_kind = cases.found_by_flips(found, results.pairs_of(desk(done), found.plan), "small-clip")
+    kind, chosen = next((kind, chosen) for kind, chosen in by_kind.items() if chosen)
+    visitor.choose(done, "order_cases", kind)
+    assert visitor.shows(done, f"{len(chosen):,} of 32 test pairs")
+    button = next(b for b in done.button if str(b.key).startswith("order_open_"))
+    idx = int(str(button.key).removeprefix("order_open_"))
+    told = next(case.flips for case in chosen if case.pair.idx == idx)
+    assert told is not None
+    visitor.press(done, str(button.key))
+    assert visitor.shows(done, f"Interventions on pair {idx}") and visitor.shows(done, "Nothing is changed yet")
+    for swap, other, name in (
+        ("swap_pictures", "swap_headlines", PICTURES_SWAPPED),
+        ("swap_headlines", "swap_pictures", HEADLINES_SWAPPED),
+    ):
+        done.toggle(key=f"order_try_{swap}").set_value(True)
+        done.toggle(key=f"order_try_{other}").set_value(False)
+        visitor.run(done)
+        row = _tried(done).iloc[-1]  # V+T
+        assert ("flips" in row[""]) == told.flips(name)
+        assert row["after the interventions"].startswith("in order" if told.changed[name] >= 0.5 else "reversed")
+    before = _tried(done)
+    done.text_input(key="order_try_first").set_value("a completely different step")
+    done.slider(key="order_try_noise").set_value(200)
+    visitor.run(done)
+    assert visitor.shows(done, "a completely different step")
+    assert (_tried(done)["after the interventions"] != before["after the interventions"]).any()
+    visitor.press(done, "order_try_close")
+    assert not visitor.shows(done, "Interventions on pair")
+
+
+def _tried(at: AppTest) -> Any:
+    """The table of answers before and after."""
+    return next(table.value for table in at.table if "after the interventions" in table.value.columns)
+
+
+def test_learning_curves_and_seeds_come_from_kept_studies(done: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert visitor.shows(done, "There is one number of training pairs so far")
+    found = studies.read_study(studies.study_ids()[0])
+    assert not [b for b in done.button if b.key == "order_smaller"]  # four pairs cannot be fewer
+    for changed in (replace(found.plan, sizes=(2, 2, 4)), replace(found.plan, seed=1)):
+        studies.run_study(changed)
+    desk(done).study = found.plan.id
+    visitor.run(done)
+    assert visitor.shows(done, "after training on fewer pairs") and visitor.shows(done, "Over 2 seeds")
+    spreads = next(t.value for t in done.table if any("±" in str(cell) for cell in t.value.iloc[0]))
+    assert len(spreads) == len(CATEGORIES) + 1
+    assert any("± standard deviation" in name for name, _ in downloads.notes_of(found))
+    visitor.choose(done, "order_plan", OWN)
+    done.number_input(key="order_seeds").set_value(2)
+    visitor.run(done)
+    assert [plan.seed for plan in work.with_seeds(work.plan_of(desk(done)), desk(done).seeds)] == [0, 1]
+
+
+def test_a_vision_language_model_is_asked_both_orders_and_says_what_it_knows(tmp_path: Path) -> None:
+    step_catalogue.import_howtos(sample_of({"kite", "dish"}, tmp_path), "two")
+    at = visit()
+    at.selectbox(key="order_data").set_value("two")
+    at.number_input(key="order_asked_pairs").set_value(2)
+    at.number_input(key="order_samples").set_value(1)
+    visitor.run(at)
+    assert visitor.shows(at, "Nothing was asked yet")
+    assert visitor.shows(at, "knows only its drawn scenes")
+    settle(visitor.press(at, "order_ask"))
+    assert not at.error, [e.value for e in at.error]
+    found = asked.read_asked(asked.asked_ids()[0])
+    assert found.complete and len(found.answers) == 4
+    shown = {metric.label: metric.value for metric in at.metric}
+    whole = zero_shot_rows(found.answers)[-1]
+    assert shown["Accuracy"] == number(whole.accuracy) and shown["Both orders right"] == number(whole.both_right)
+    assert visitor.shows(at, "one stitched picture") and visitor.shows(at, "says the same to both orders")
+    assert at.button(key="order_ask").label == "Ask again"
+    lines = list(csv.DictReader(io.StringIO(asked_csv(found).decode())))
+    assert len(lines) == 8 and {line["order"] for line in lines} == {"shown", "swapped"}
+    desk(at).model = "no such model"
+    visitor.run(at)
+    assert any("no such model" in text for text in visitor.messages(at))
+    assert not [b for b in at.button if b.key == "order_ask"]
 
 
 def test_a_running_study_shows_its_curve_and_can_be_stopped_and_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:

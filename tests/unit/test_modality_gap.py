@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -10,9 +12,11 @@ from isi_core.measures.modality_gap import (
     centroid_distance,
     effective_rank,
     gap_vector,
+    matching_accuracy,
     mean_cosines,
     normalized,
     principal_axes,
+    retrieval_accuracy,
     shifted,
 )
 
@@ -75,12 +79,45 @@ def test_a_shift_of_a_half_closes_the_gap_and_a_negative_one_widens_it() -> None
     assert np.linalg.norm(shifted(text, image, 0.3)[0], axis=1) == pytest.approx(np.ones(200), abs=1e-9)
 
 
+def test_retrieval_is_the_mean_over_every_draw_of_other_candidates() -> None:
+    rng = np.random.default_rng(5)
+    text, image = rng.normal(size=(8, 5)), rng.normal(size=(8, 5))
+    image = image + 0.6 * text
+    cosines = normalized(text) @ normalized(image).T
+    found = [
+        cosines[i, i] > max(cosines[i, j] for j in others)
+        for i in range(8)
+        for others in itertools.combinations([j for j in range(8) if j != i], 3)
+    ]
+    assert 0.3 < np.mean(found) < 1
+    assert retrieval_accuracy(text, image, 4) == pytest.approx(np.mean(found), abs=1e-9)
+    many = rng.normal(size=(1500, 4))  # more than one block of rows
+    assert retrieval_accuracy(many, many) == 1.0
+    assert retrieval_accuracy(many, rng.normal(size=(1500, 4))) == pytest.approx(0.1, abs=0.03)
+    assert retrieval_accuracy(np.ones((20, 3)), np.ones((20, 3))) == 0.0  # a collapse knows nothing
+
+
+def test_matching_compares_own_with_exchanged_pictures(clouds: tuple[np.ndarray, np.ndarray]) -> None:
+    text, image = (normalized(cloud) for cloud in clouds)
+    first, second = (text[:20], image[:20]), (text[20:], image[20:])
+    own = [first[0][i] @ first[1][i] + second[0][i] @ second[1][i] for i in range(20)]
+    exchanged = [first[0][i] @ second[1][i] + second[0][i] @ first[1][i] for i in range(20)]
+    assert matching_accuracy(first, second) == pytest.approx(np.mean(np.array(own) > np.array(exchanged)))
+    assert matching_accuracy((text, text), (-text, -text)) == 1.0
+    assert matching_accuracy((text, text), (text, image)) == 0.5  # the same words twice cannot be told apart
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
         (lambda: centroid_distance(np.zeros((0, 3)), np.ones((2, 3))), "at least one row"),
         (lambda: centroid_distance(np.ones((2, 4)), np.ones((2, 3))), "cannot be compared"),
         (lambda: mean_cosines(np.ones((3, 3)), np.ones((2, 3))), "as many texts as images"),
+        (lambda: retrieval_accuracy(np.eye(3), np.eye(3)), "Retrieval among 10"),
+        (
+            lambda: matching_accuracy((np.ones((3, 2)), np.ones((3, 2))), (np.ones((2, 2)), np.ones((2, 2)))),
+            "one shape",
+        ),
         (lambda: effective_rank(np.array([[np.nan, 1.0]])), "not finite"),
         (lambda: principal_axes([np.ones((1, 3)), np.ones((1, 3))]), "at least three"),
     ],

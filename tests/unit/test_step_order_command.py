@@ -60,9 +60,15 @@ def test_train_evaluate_and_gap_build_on_each_other(clip: Path, capsys: pytest.C
     asked = ["order", "gap", "--encoder", str(clip), "--after", folders["vt"], "--test", "2", "--shift", "--json"]
     assert main(asked) == 0
     gap = json.loads(capsys.readouterr().out)
-    assert gap["after"]["whole"]["n"] == gap["before"]["whole"]["n"] > 0 and len(gap["shift"]) == 7
+    assert gap["after"]["whole"]["n"] == gap["before"]["whole"]["n"] > 0
+    assert [point["amount"] for point in gap["shift"]] == 2 * [i / 8 for i in range(-4, 9)]
+    assert {point["moment"] for point in gap["shift"] if point["accuracy"] is None} == {"before"}
+    for point in gap["shift"]:
+        assert 0 <= point["retrieval"] <= 1 and 0 <= point["matching"] <= 1
+        assert -1 <= point["random_cosine"] <= 1 and -1 <= point["true_cosine"] <= 1
     assert main([*asked[:-2], "--before", folders["t"]]) == 0
-    assert "text rank" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "text rank" in said and sum(line.startswith("after ") for line in said.splitlines()) == 14
     assert main(["order", "gap", "--encoder", str(clip), "--after", str(clip), "--test", "2"]) == 2
     assert "holds no fine-tuned encoder" in capsys.readouterr().err
 

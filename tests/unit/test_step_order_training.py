@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from isi_core.datasets.step_pairs import drawn_pairs
+from isi_core.datasets.step_pairs import drawn_pairs, open_images
 from isi_core.domain.errors import Cancelled, InputError
 from isi_core.domain.step_pairs import PairSplits, StepPair
 from isi_core.measures.statistics import wilson_interval
 from isi_core.models.encoders.loading import load_encoder
+from isi_core.models.encoders.protocol import PairEncoder
 from isi_core.studies.step_order.batches import PairBatches, Pictures
 from isi_core.studies.step_order.classifier import OrderClassifier, load_classifier, read_about
 from isi_core.studies.step_order.evaluate import Tested as Answered  # pytest takes Test... for tests
 from isi_core.studies.step_order.evaluate import accuracies, compare_modalities, evaluate
-from isi_core.studies.step_order.gap import distinct_steps, measure_gap, shift_accuracy, step_features
+from isi_core.studies.step_order.flips import (
+    EITHER_MATTERS,
+    HEADLINES_HIDDEN,
+    HEADLINES_SWAPPED,
+    IMAGE_MATTERS,
+    PICTURES_HIDDEN,
+    PICTURES_SWAPPED,
+    REVERSED,
+    TEXT_MATTERS,
+    Flips,
+    PairFlips,
+    first_of_each,
+    flip_kinds,
+    measure_flips,
+    position_bias,
+)
+from isi_core.studies.step_order.gap import distinct_steps, measure_gap, step_features
+from isi_core.studies.step_order.gap_shift import head_accuracies
 from isi_core.studies.step_order.grid import grid_plans, over_seeds
+from isi_core.studies.step_order.interventions import PairChange, changed_pair, in_order
 from isi_core.studies.step_order.results import (
     ALL,
     CategoryAccuracy,
@@ -217,13 +236,81 @@ def test_the_gap_before_and_after_is_drawn_on_the_same_axes(
     assert np.mean(points[0], axis=0) == pytest.approx(whole.text_centroid, abs=1e-9)
     assert np.concatenate(points).mean(axis=0) == pytest.approx([0, 0], abs=1e-9)
     tested = evaluate(after, chosen)
-    assert found.shift[0].accuracy == pytest.approx(np.mean([v.right for v in tested.verdicts]))
-    assert found.shift[0].distance == pytest.approx(found.after.whole.distance)
-    assert found.shift[1].distance < found.shift[0].distance
+    assert [(p.moment, p.amount) for p in found.shift] == [(m, a) for m in ("before", "after") for a in (0.0, 0.5)]
+    plain, _, here, closed = found.shift
+    assert plain.accuracy is None and plain.distance == pytest.approx(whole.distance)
+    assert (plain.true_cosine, plain.random_cosine) == pytest.approx((whole.true_cosine, whole.random_cosine))
+    assert here.accuracy == pytest.approx(np.mean([v.right for v in tested.verdicts]))
+    assert here.distance == pytest.approx(found.after.whole.distance)
+    assert closed.distance < here.distance
+    # Rows are each pair's first step, then each pair's second: matching says so against one pair after the other.
+    first, second = (features_of(before, chosen, place) for place in (0, 1))
+    margins = ((first[0] - second[0]) * (first[1] - second[1])).sum(axis=1)
+    assert plain.matching == pytest.approx(np.mean(margins > 0))
     assert GapResult.from_json(json.loads(json.dumps(found.to_json()))) == found
     blind = OrderClassifier(before, "t")
     with pytest.raises(InputError, match="moves both modalities"):
-        shift_accuracy(blind, chosen, (0.0,))
+        head_accuracies(blind, chosen, (0.0,))
+
+
+def features_of(encoder: PairEncoder, pairs: list[StepPair], place: int) -> tuple[np.ndarray, np.ndarray]:
+    """Normalized features of the headline and the picture shown at one place, pair by pair."""
+    with torch.inference_mode():
+        text = encoder.text_features(encoder.tokens([pair.headlines[place] for pair in pairs]))
+        image = encoder.image_features(encoder.pixels([open_images(pair)[place] for pair in pairs]))
+    found = [torch.nn.functional.normalize(cloud.double(), dim=-1).numpy() for cloud in (text, image)]
+    return found[0], found[1]
+
+
+def test_what_hiding_and_swapping_do_is_what_the_changed_pairs_are_told(
+    folders: dict[str, Path], splits: PairSplits, tmp_path: Path
+) -> None:
+    """Features are encoded once and put together anew; asking about really changed pairs says the same."""
+    train(str(folders["clip"]), splits, "vt", tmp_path, replace(FAST, epochs=2, learning_rate=3e-3))
+    classifier = load_classifier(tmp_path / "best")
+    chosen = first_of_each(splits.test, 4)
+    assert len(chosen) == 8 and chosen == [pair for pair in splits.test if pair in chosen]
+    found = measure_flips(classifier, chosen)
+    grey = PairChange(hide=(True, True))
+    for pair, told in zip(chosen, found.pairs, strict=True):
+        changes = {
+            REVERSED: pair.reversed(),
+            PICTURES_SWAPPED: changed_pair(pair, PairChange(swap_pictures=True)),
+            HEADLINES_SWAPPED: changed_pair(pair, PairChange(swap_headlines=True)),
+            PICTURES_HIDDEN: changed_pair(pair, grey),
+            HEADLINES_HIDDEN: changed_pair(pair, PairChange(headlines=("", ""))),
+        }
+        assert told.in_order == pytest.approx(in_order(classifier, [pair])[0], abs=5e-3)
+        assert set(told.changed) == set(changes)
+        for name, changed in changes.items():
+            assert told.changed[name] == pytest.approx(in_order(classifier, [changed])[0], abs=5e-3), name
+    assert Flips.from_json(json.loads(json.dumps(asdict(found)))) == found
+    noisy = [changed_pair(chosen[0], PairChange(noise=60.0)) for _ in range(2)]
+    pixels = [np.asarray(open_images(pair)[0], dtype=int) for pair in (chosen[0], *noisy)]
+    assert np.abs(pixels[1] - pixels[0]).mean() > 20 and (pixels[1] == pixels[2]).all()
+
+
+def test_kinds_of_flips_and_position_bias_are_counted_right() -> None:
+    def pair(idx: int, label: int, shown: float, both: float, pictures: float, headlines: float) -> PairFlips:
+        changed = {REVERSED: both, PICTURES_SWAPPED: pictures, HEADLINES_SWAPPED: headlines}
+        return PairFlips(idx, "a", label, shown, changed)
+
+    told = Flips(
+        "e",
+        "vt",
+        (
+            pair(0, 1, 0.9, 0.1, 0.2, 0.9),  # the picture turns it
+            pair(1, 0, 0.1, 0.9, 0.1, 0.8),  # the words turn it
+            pair(2, 1, 0.9, 0.6, 0.4, 0.4),  # both; the exchange does not: it sticks to the place
+            pair(3, 1, 0.2, 0.8, 0.9, 0.9),  # wrong: no case
+            pair(4, 1, 0.8, 0.7, 0.9, 0.9),  # nothing turns it
+        ),
+    )
+    kinds = {kind: [p.idx for p in pairs] for kind, pairs in flip_kinds(told).items()}
+    assert kinds == {IMAGE_MATTERS: [0], TEXT_MATTERS: [1], EITHER_MATTERS: [2]}
+    (row,) = position_bias(told)
+    assert (row.n, row.contradictions, row.says_in_order) == (5, 0.4, pytest.approx(7 / 10))
+    assert row.low < 0.4 < row.high
 
 
 def test_results_survive_json_and_damaged_ones_are_named(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +14,11 @@ from isi_core.datasets.howto_articles import SAMPLE_FOLDER
 from isi_core.domain.errors import Cancelled, InputError
 from isi_core.domain.home import HOME_VARIABLE, home_folder
 from isi_core.studies.step_order import study as studies
+from isi_core.studies.step_order.kin import over_seeds_of, over_sizes_of, smaller_plans
 from isi_core.studies.step_order.results import ALL
 from isi_core.studies.step_order.study import StudyPlan, live_curve, read_study, run_study, study_ids
 from isi_core.worlds.howtos import CATEGORIES
-from tests.step_study import save_small_clip
+from tests.step_study import sample_of, save_small_clip
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,12 @@ def test_a_study_trains_tests_compares_and_measures_the_gap(clip: Path) -> None:
     assert {(c.other, c.category) for c in found.grid.comparisons} == {(o, c) for o in "vt" for c in (*CATEGORIES, ALL)}
     (gap,) = found.gaps
     assert (gap.encoder, gap.modality, len(gap.before.categories)) == ("small-clip", "vt", 8)
+    assert {point.moment for point in gap.shift} == {"before", "after"}
+    flips = {one.modality: one.pairs for one in found.flips}
+    assert {m: len(pairs) for m, pairs in flips.items()} == {"v": 32, "t": 32, "vt": 32}
+    for verdicts in found.verdicts:
+        for verdict, pair in zip(verdicts.verdicts, flips[verdicts.modality], strict=True):
+            assert (verdict.idx, verdict.in_order) == (pair.idx, pytest.approx(pair.in_order, abs=2e-3))
     assert live_curve(asked.id) is None
     assert found.grid.settings["sizes"] == [4, 2, 4]
     assert str(clip.parent) not in found.grid.settings["training"]
@@ -78,8 +85,39 @@ def test_a_stopped_study_keeps_what_is_done_and_goes_on(clip: Path) -> None:
     assert {row.modality for row in whole.grid.accuracies} == {"t", "vt"}
 
 
+def test_a_study_of_an_earlier_version_is_completed(clip: Path) -> None:
+    """It has neither flips nor a whole shift; running it again measures these and trains nothing."""
+    asked = plan(clip)
+    run_study(asked)
+    for path in asked.folder.glob("runs/*/flips.json"):
+        path.unlink()
+    (kept,) = asked.folder.glob("runs/*/gap.json")
+    old = json.loads(kept.read_text())
+    old["shift"] = [{"amount": 0.0, "distance": 0.5, "accuracy": 0.5}]
+    kept.write_text(json.dumps(old))
+    (asked.folder / "gaps.json").write_text(json.dumps([old]))
+    before = read_study(asked.id)
+    assert before.flips == () and before.gaps[0].shift[0].matching is None
+    run_study(asked)
+    after = read_study(asked.id)
+    assert len(after.flips) == 3 and len(after.gaps[0].shift) == 26
+    assert after.verdicts == before.verdicts and after.grid.curves == before.grid.curves
+
+
+def test_studies_that_differ_in_seed_or_size_alone_are_found(clip: Path) -> None:
+    asked = plan(clip, modalities=("t",), sizes=(40, 2, 4))
+    assert [one.sizes for one in smaller_plans(asked)] == [(10, 2, 4), (20, 2, 4)]
+    for one in (asked, replace(asked, seed=1), smaller_plans(asked)[0], replace(asked, modalities=("v",))):
+        run_study(one)
+    assert [study.plan.seed for study in over_seeds_of(asked)] == [0, 1]
+    sizes = over_sizes_of(asked)
+    assert [study.plan.sizes[0] for study in sizes] == [10, 40]
+    assert len({tuple(v.label for v in study.verdicts[0].verdicts) for study in sizes}) == 1  # the same test pairs
+    assert over_sizes_of(replace(asked, modalities=("v", "t"))) == []
+
+
 def test_one_model_a_category_is_tested_on_its_own_category(clip: Path) -> None:
-    step_catalogue.import_howtos(_subset({"kite", "dish"}), "two")
+    step_catalogue.import_howtos(sample_of({"kite", "dish"}, home_folder()), "two")
     asked = plan(clip, data="two", modalities=("t",), per_category=True)
     run_study(asked)
     found = read_study(asked.id)
@@ -88,21 +126,8 @@ def test_one_model_a_category_is_tested_on_its_own_category(clip: Path) -> None:
     assert found.gaps == ()
 
 
-def _subset(categories: set[str]) -> Path:
-    """A folder with the sample's articles of these categories, below the test's home."""
-    folder = home_folder() / "subset"
-    (folder / "images").mkdir(parents=True)
-    lines = (SAMPLE_FOLDER / "articles.jsonl").read_text().splitlines()
-    kept = [line for line in lines if any(f'"category": "{c}"' in line for c in categories)]
-    (folder / "articles.jsonl").write_text("\n".join(kept))
-    for path in (SAMPLE_FOLDER / "images").iterdir():
-        if path.name in "\n".join(kept):
-            shutil.copy(path, folder / "images")
-    return folder
-
-
 def test_a_picture_that_goes_bad_after_the_import_is_skipped_and_counted(clip: Path, home: Path) -> None:
-    step_catalogue.import_howtos(_subset({"kite", "dish"}), "two")
+    step_catalogue.import_howtos(sample_of({"kite", "dish"}, home_folder()), "two")
     asked = plan(clip, data="two", modalities=("v",), sizes=(20, 4, 4))
     splits = studies.load_study_pairs(asked)
     broken = splits.train[0].images[0]
@@ -132,7 +157,7 @@ def test_nothing_chosen_and_unknown_names_are_told(clip: Path) -> None:
 
 
 def test_the_catalogue_imports_zip_files_and_folders_and_forgets_them(tmp_path: Path) -> None:
-    folder = _subset({"kite", "dish"})
+    folder = sample_of({"kite", "dish"}, home_folder())
     packed = tmp_path / "mine.zip"
     with zipfile.ZipFile(packed, "w") as archive:
         for path in folder.rglob("*"):

@@ -19,12 +19,12 @@ from isi_core.measures.modality_gap import (
     mean_cosines,
     normalized,
     principal_axes,
-    shifted,
 )
 from isi_core.models.encoders.protocol import PairEncoder
 from isi_core.models.threads import SMALL, one_thread
 from isi_core.studies.step_order.batches import PairBatches, Pictures, split_batch
 from isi_core.studies.step_order.classifier import OrderClassifier
+from isi_core.studies.step_order.gap_shift import head_accuracies, shift_points
 from isi_core.studies.step_order.results import ALL, CategoryGap, GapMoment, GapResult, ShiftPoint
 from isi_core.studies.step_order.settings import TrainingSettings
 from isi_core.studies.step_order.train import accelerator_for
@@ -33,7 +33,6 @@ MAX_POINTS = 1_000
 """Points of each cloud that a result keeps for drawing."""
 STEPS = 200
 """Steps of a category that are measured, when nothing else is asked for."""
-SHIFTS = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
 _BATCH = 64
 
 Floats = NDArray[np.float64]
@@ -45,7 +44,8 @@ class StepFeatures:
 
     Attributes
     ----------
-    text, image : (n, width) of the headlines and the pictures; row i is one step's.
+    text, image : (n, width) of the headlines and the pictures; row i is one step's: those shown first of all pairs,
+        then those shown second, in the same order.
     categories : (n,) of the steps.
     problems : one sentence for each picture that could not be opened.
     """
@@ -87,25 +87,26 @@ def step_features(
     small = accelerator.device.type == "cpu" and sum(p.numel() for p in module.parameters()) < SMALL
     seen = pictures or Pictures(encoder)
     data = PairBatches(pairs, encoder, "vt", seen)
-    texts: list[Floats] = []
-    images: list[Floats] = []
+    texts: list[list[Floats]] = []
+    images: list[list[Floats]] = []
     categories: list[str] = []
     with one_thread(small):
         for batch in data.loader(_BATCH):
             if progress is not None:
-                progress(f"{len(categories):,} steps encoded", len(categories) / (2 * len(pairs)))
+                progress(f"{2 * len(categories):,} steps encoded", len(categories) / len(pairs))
             if not len(batch["labels"]):
                 continue
             tokens, pixels = split_batch({name: value.to(accelerator.device) for name, value in batch.items()})
             count = len(batch["labels"])
             headlines = {name: value[count:] for name, value in tokens.items()}
             assert pixels is not None
-            texts.append(encoder.text_features(headlines).float().cpu().double().numpy())
-            images.append(encoder.image_features(pixels).float().cpu().double().numpy())
-            categories += [pairs[int(row)].category for row in batch["rows"]] * 2
+            for into, made in ((texts, encoder.text_features(headlines)), (images, encoder.image_features(pixels))):
+                into.append([part.numpy() for part in made.float().cpu().double().chunk(2)])
+            categories += [pairs[int(row)].category for row in batch["rows"]]
     if not texts:
         raise InputError("No step can be measured: none of the pictures can be opened.")
-    return StepFeatures(np.concatenate(texts), np.concatenate(images), tuple(categories), tuple(seen.problems))
+    text, image = (np.concatenate([part[i] for i in (0, 1) for part in parts]) for parts in (texts, images))
+    return StepFeatures(text, image, tuple(categories * 2), tuple(seen.problems))
 
 
 def category_gap(category: str, text: Floats, image: Floats, axes: Axes) -> CategoryGap:
@@ -161,7 +162,7 @@ def measure_gap(
     ----------
     before : as it was pre-trained.
     after : fine-tuned; None measures `before` alone.
-    shifts : the λ at which the fine-tuned head's accuracy is asked again; needs a head of vision + text.
+    shifts : the λ at which the accuracies are asked again, before and after; the head's only of vision + text.
 
     Raises
     ------
@@ -188,47 +189,18 @@ def measure_gap(
         gap_moment(first, axes),
         gap_moment(second, axes) if second is not None else None,
         axes.explained,
-        tuple(shift_accuracy(after, chosen, shifts, pictures)) if after is not None and shifts else (),
+        (*shift_points(first, shifts, "before"), *_shifts_after(second, after, chosen, shifts, pictures)),
     )
 
 
-@torch.inference_mode()
-def shift_accuracy(
-    classifier: OrderClassifier, pairs: Sequence[StepPair], shifts: Sequence[float], pictures: Pictures | None = None
+def _shifts_after(
+    features: StepFeatures | None,
+    after: OrderClassifier | None,
+    pairs: Sequence[StepPair],
+    shifts: Sequence[float],
+    pictures: Pictures | None,
 ) -> list[ShiftPoint]:
-    """Accuracy of a vision + text head with the headlines and pictures moved along the gap (Liang et al., section 5).
-
-    The head was trained on features that are not normalized: each gets its own length back after the move.
-
-    Raises
-    ------
-    InputError : the head does not see both modalities, or no picture can be opened.
-    """
-    if classifier.modality != "vt":
-        raise InputError("The shift moves both modalities: choose an encoder that was fine-tuned on vision + text.")
-    module = classifier.eval()
-    device = next(module.parameters()).device
-    data = PairBatches(pairs, classifier.encoder, "vt", pictures or Pictures(classifier.encoder))
-    parts: list[list[torch.Tensor]] = []
-    labels: list[int] = []
-    for batch in data.loader(_BATCH):
-        if len(batch["labels"]):
-            tokens, pixels = split_batch({name: value.to(device) for name, value in batch.items()})
-            parts.append([part.float().cpu() for part in module.features(tokens, pixels)])
-            labels += batch["labels"].tolist()
-    if not parts:
-        raise InputError("No step can be measured: none of the pictures can be opened.")
-    title, *steps = (torch.cat(column) for column in zip(*parts, strict=True))
-    text, image = torch.cat(steps[:2]).double().numpy(), torch.cat(steps[2:]).double().numpy()
-    lengths = [np.linalg.norm(cloud, axis=1, keepdims=True) for cloud in (text, image)]
-    weight, bias = (value.detach().float().cpu() for value in (module.head.weight, module.head.bias))
-    points = []
-    for amount in shifts:
-        words, sights = shifted(text, image, amount)
-        moved = [
-            torch.from_numpy(cloud * length).float() for cloud, length in zip((words, sights), lengths, strict=True)
-        ]
-        joined = torch.cat([title, *moved[0].chunk(2), *moved[1].chunk(2)], dim=-1)
-        right = (joined @ weight.T + bias).argmax(-1) == torch.tensor(labels)
-        points.append(ShiftPoint(float(amount), centroid_distance(words, sights), float(right.float().mean())))
-    return points
+    if features is None or after is None or not shifts:
+        return []
+    heads = head_accuracies(after, pairs, shifts, pictures) if after.modality == "vt" else None
+    return shift_points(features, shifts, "after", heads)

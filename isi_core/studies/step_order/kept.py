@@ -17,6 +17,7 @@ from typing import Any
 from isi_core.domain.errors import InputError
 from isi_core.domain.home import home_folder
 from isi_core.store.whole_file import write_whole
+from isi_core.studies.step_order.flips import Flips, PairFlips
 from isi_core.studies.step_order.results import (
     MODALITIES,
     GapResult,
@@ -26,8 +27,9 @@ from isi_core.studies.step_order.results import (
     TrainingCurve,
 )
 
-PLAN, RESULT, GAPS, LIVE, TESTED = "plan.json", "result.json", "gaps.json", "live.json", "tested.json"
-"""Files of a study's folder; `TESTED` lies beside each training's weights."""
+PLAN, RESULT, GAPS, LIVE = "plan.json", "result.json", "gaps.json", "live.json"
+TESTED, FLIPS = "tested.json", "flips.json"
+"""Files of a study's folder; the last two lie beside each training's weights."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,13 @@ class Verdicts:
 
 @dataclass(frozen=True)
 class Study:
-    """A study as far as it is."""
+    """A study as far as it is; `flips` are missing where an earlier version made it."""
 
     plan: StudyPlan
     grid: GridResult
     gaps: tuple[GapResult, ...]
     verdicts: tuple[Verdicts, ...]
+    flips: tuple[Flips, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -135,9 +138,10 @@ def read_study(study_id: str) -> Study:
         grid = GridResult.from_json(read_json(folder / RESULT))
         gaps = tuple(GapResult.from_json(entry) for entry in read_json(folder / GAPS, []))
         verdicts = tuple(verdicts_from_json(read_json(path)) for path in sorted(folder.glob(f"runs/*/{TESTED}")))
+        flips = tuple(Flips.from_json(read_json(path)) for path in sorted(folder.glob(f"runs/*/{FLIPS}")))
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"The study {study_id[:20]} cannot be read: start it again.") from None
-    return Study(plan, grid, gaps, joined_verdicts(verdicts))
+    return Study(plan, grid, gaps, joined_verdicts(verdicts), _joined_flips(flips))
 
 
 def live_curve(study_id: str) -> TrainingCurve | None:
@@ -168,6 +172,14 @@ def joined_verdicts(parts: Sequence[Verdicts]) -> tuple[Verdicts, ...]:
         )
         for (encoder, modality), group in grouped.items()
     )
+
+
+def _joined_flips(parts: Sequence[Flips]) -> tuple[Flips, ...]:
+    """One entry an encoder and modality."""
+    grouped: dict[tuple[str, Modality], list[PairFlips]] = {}
+    for part in parts:
+        grouped.setdefault((part.encoder, part.modality), []).extend(part.pairs)
+    return tuple(Flips(*key, tuple(sorted(pairs, key=lambda pair: pair.idx))) for key, pairs in grouped.items())
 
 
 def verdicts_from_json(data: Mapping[str, Any]) -> Verdicts:

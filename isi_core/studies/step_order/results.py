@@ -245,12 +245,22 @@ class ShiftPoint:
     ----------
     amount : the λ: 0 is as it was, 0.5 a side closes the gap, negative widens it.
     distance : between the centroids then.
-    accuracy : of the head on the moved features.
+    accuracy : of the fine-tuned head on the moved features; None before fine-tuning.
+    moment : before or after fine-tuning.
+    matching : zero-shot: of the pairs, those whose headlines match their own pictures better than the exchanged ones,
+        by the sum of cosines; chance is 0.5. None in results of earlier versions, as the rest.
+    retrieval : zero-shot: share of headlines whose own picture is the nearest of ten; chance is 0.1.
+    true_cosine, random_cosine : mean cosine of true pairs and of random pairs then.
     """
 
     amount: float
     distance: float
-    accuracy: float
+    accuracy: float | None
+    moment: str = "after"
+    matching: float | None = None
+    retrieval: float | None = None
+    true_cosine: float | None = None
+    random_cosine: float | None = None
 
 
 @dataclass(frozen=True)
@@ -264,7 +274,7 @@ class GapResult:
     before : as it was pre-trained.
     after : fine-tuned; None where only one checkpoint was asked for.
     explained : shares of the variance on the two axes, of all clouds together.
-    shift : accuracies under the shift; empty where none was asked for.
+    shift : both moments under the shift, each by λ; empty where none was asked for.
     """
 
     encoder: str

@@ -19,6 +19,7 @@ from isi_core.domain.errors import InputError
 from isi_core.domain.progress import Progress, part_of
 from isi_core.domain.step_pairs import PairSplits
 from isi_core.studies.step_order.kept import (
+    FLIPS,
     GAPS,
     LIVE,
     PLAN,
@@ -71,7 +72,6 @@ __all__ = [
 
 
 _LIVE_EVERY = 0.5  # seconds
-_SHIFTS = (-0.5, -0.25, 0.0, 0.25, 0.5)
 
 
 def load_study_pairs(plan: StudyPlan, progress: Progress | None = None) -> PairSplits:
@@ -155,7 +155,8 @@ class _Work:
                 seen,
             )
             self.curves.append(curve)
-            parts.append(self._test(folder, category, seen, part_of(told, 0.9, 1.0)))
+            parts.append(self._test(folder, category, seen, part_of(told, 0.9, 0.97)))
+            self._change(folder, category, seen, part_of(told, 0.97, 1.0))
         joined = joined_verdicts(parts)
         self.tested += joined
         return seen
@@ -174,24 +175,36 @@ class _Work:
         write_json(kept, asdict(verdicts))
         return verdicts
 
+    def _change(self, folder: Path, category: str, seen: Pictures, progress: Progress) -> None:
+        """What hiding and swapping do to the answers, written beside the weights."""
+        from isi_core.studies.step_order.classifier import load_classifier
+        from isi_core.studies.step_order.flips import first_of_each, measure_flips
+        from isi_core.studies.step_order.train import BEST
+
+        if not (folder / FLIPS).is_file():
+            pairs = first_of_each([pair for pair in self.splits.test if category in (ALL, pair.category)])
+            found = measure_flips(load_classifier(folder / BEST), pairs, progress, seen)
+            write_json(folder / FLIPS, asdict(found))
+
     def measure_gap(self, encoder: str, progress: Progress) -> None:
         """Before and after fine-tuning on vision + text, else on the first modality; of joint models only."""
         from isi_core.models.encoders.loading import load_encoder
         from isi_core.studies.step_order import gap
         from isi_core.studies.step_order.classifier import load_classifier
+        from isi_core.studies.step_order.gap_shift import SHIFTS
         from isi_core.studies.step_order.train import BEST
 
         if self.plan.per_category:
             return
         modality: Modality = "vt" if "vt" in self.plan.modalities else self.plan.modalities[0]
         path = self._run_folder(encoder, modality, ALL) / "gap.json"
-        if path.is_file():
-            found = GapResult.from_json(read_json(path))
-        else:
+        kept = GapResult.from_json(read_json(path)) if path.is_file() else None
+        if kept is not None and any(point.matching is not None for point in kept.shift):
+            found = kept
+        else:  # none yet, or one of an earlier version that measured less
             progress(f"{_short(encoder)}: measuring the modality gap", 0.0)
             after = load_classifier(path.parent / BEST)
-            shifts = _SHIFTS if modality == "vt" else ()
-            found = gap.measure_gap(load_encoder(encoder), after, self.splits.test, progress=progress, shifts=shifts)
+            found = gap.measure_gap(load_encoder(encoder), after, self.splits.test, progress=progress, shifts=SHIFTS)
             write_json(path, found.to_json())
         self.gaps[encoder] = found
         write_json(self.plan.folder / GAPS, [one.to_json() for one in self.gaps.values()])

@@ -9,7 +9,7 @@ from pathlib import Path
 from isi_core.domain.errors import InputError
 from isi_core.domain.home import home_folder
 from isi_core.domain.step_pairs import PairSplits
-from isi_core.studies.step_order.results import ALL, Modality
+from isi_core.studies.step_order.results import ALL, MODALITIES, Modality
 from isi_core.studies.step_order.settings import TrainingSettings
 from isi_core.studies.step_order.study import studies_folder
 
@@ -38,6 +38,22 @@ def weights_folder(path: Path) -> Path:
         if (folder / ABOUT).is_file():
             return folder
     raise InputError(f"{path.name} holds no fine-tuned encoder: give a folder that `order train` wrote.")
+
+
+def study_weights(study_id: str, encoder: str, category: str = ALL) -> dict[Modality, Path]:
+    """The fine-tuned weights of a study's encoder by modality: those for all categories, else for this one."""
+    found: dict[Modality, Path] = {}
+    for modality in MODALITIES:
+        for wanted in (ALL, category):
+            for folder in sorted((studies_folder() / study_id).glob(f"runs/*{modality}_*/{BEST}")):
+                try:
+                    about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+                    key = about["encoder"], about["modality"], about["category"]
+                except (OSError, ValueError, KeyError, TypeError):
+                    continue
+                if key == (encoder, modality, wanted):
+                    found.setdefault(modality, folder)
+    return found
 
 
 def trained_on(data: str) -> list[Path]:

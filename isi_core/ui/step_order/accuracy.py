@@ -7,17 +7,32 @@ from typing import Any
 import streamlit as st
 
 from isi_core.reports.order_figures import accuracy_figure, category_words
-from isi_core.reports.order_tables import SHORT, AccuracyRow, accuracy_rows, significance, tested_columns
+from isi_core.reports.order_shift_figures import position_figure
+from isi_core.reports.order_tables import (
+    SHORT,
+    AccuracyRow,
+    accuracy_rows,
+    p_words,
+    position_csv,
+    significance,
+    tested_columns,
+)
 from isi_core.reports.wording import number
+from isi_core.studies.step_order.flips import position_bias
+from isi_core.studies.step_order.grid import over_seeds
+from isi_core.studies.step_order.kept import Study
+from isi_core.studies.step_order.kin import over_seeds_of
 from isi_core.studies.step_order.results import ALL, GridResult
 from isi_core.ui import frame
 from isi_core.ui.bound import bound
+from isi_core.ui.step_order import work
 from isi_core.ui.step_order.desk import Desk
 from isi_core.ui.wording import as_written
 
 
-def show(desk: Desk, grid: GridResult) -> None:
+def show(desk: Desk, study: Study) -> None:
     """Accuracies of every category, encoder and modality; then one encoder at a time with intervals and tests."""
+    grid = study.grid
     if not grid.accuracies:
         st.info("Nothing was tested yet: the first fine-tuning is not done.", icon=":material/lightbulb:")
         return
@@ -30,6 +45,42 @@ def show(desk: Desk, grid: GridResult) -> None:
         st.segmented_control("Encoder", encoders, **bound(desk, "encoder"))
     frame.figure(accuracy_figure(grid.accuracies, desk.encoder), f"order_accuracy_{desk.encoder}")
     _tests(grid, desk.encoder)
+    _seeds(study, desk.encoder)
+    _positions(study)
+
+
+def _seeds(study: Study, encoder: str) -> None:
+    """Mean and spread over the studies that differ in their seed alone."""
+    import pandas
+
+    same = over_seeds_of(study.plan, work.study)
+    if len(same) < 2:
+        return
+    spreads = [row for row in over_seeds([one.grid.accuracies for one in same]) if row.encoder == encoder]
+    seeds = ", ".join(str(one.plan.seed) for one in same)
+    st.markdown(f"**Over {len(same)} seeds** ({seeds}) · mean ± standard deviation of the accuracy, n − 1")
+    rows: dict[str, dict[str, str]] = {}
+    for row in spreads:
+        name = as_written(category_words(row.category, row.kind))
+        rows.setdefault(name, {})[as_written(SHORT[row.modality])] = f"{row.mean:.3f} ± {row.deviation:.3f}"
+    st.table(pandas.DataFrame.from_dict(rows, orient="index").rename_axis("category"))
+    st.caption("Each seed draws its own pairs, first head and order of training: the spread is of all three together.")
+
+
+def _positions(study: Study) -> None:
+    """Whether the encoders go by the place that a step is shown at."""
+    rows = [row for flips in study.flips for row in position_bias(flips)]
+    if not rows:
+        return
+    st.markdown("**Position bias** · the same pairs with both steps exchanged")
+    frame.figure(position_figure(rows), "order_positions", table=lambda: position_csv(rows))
+    worst = max(rows, key=lambda row: abs(row.says_in_order - 0.5))
+    st.caption(
+        as_written(
+            f"Of all answers to both orders, {worst.encoder} on {SHORT[worst.modality]} says “in order” most unevenly: "
+            f"{number(worst.says_in_order)} of them; 0.5 is even."
+        )
+    )
 
 
 def _table(grid: GridResult) -> Any:
@@ -66,7 +117,7 @@ def _tests(grid: GridResult, encoder: str) -> None:
         cells: dict[str, str] = {"category": "all categories" if category == ALL else as_written(category)}
         for row in found:
             if row.category == category:
-                words = f"{row.difference:+.3f} (p {number(row.p)}, {significance(row)})"
+                words = f"{row.difference:+.3f} ({p_words(row.p)}, {significance(row)})"
                 cells[f"V+T minus {SHORT[row.other]}"] = as_written(words)
         rows.append(cells)
     st.table(pandas.DataFrame(rows).set_index("category"))

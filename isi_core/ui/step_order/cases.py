@@ -4,19 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import streamlit as st
 
 from isi_core.domain.step_pairs import PairSplits, StepPair
 from isi_core.reports.order_tables import SHORT
+from isi_core.reports.order_words import turned_words
 from isi_core.reports.wording import number
+from isi_core.studies.step_order.flips import (
+    EITHER_MATTERS,
+    IMAGE_MATTERS,
+    TEXT_MATTERS,
+    PairFlips,
+    flip_kinds,
+)
 from isi_core.studies.step_order.results import ALL, MODALITIES, Modality, PairVerdict
 from isi_core.studies.step_order.study import Study
 from isi_core.ui.bound import bound
-from isi_core.ui.step_order import pairs
+from isi_core.ui.step_order import pairs, trying, work
 from isi_core.ui.step_order.desk import Desk
+from isi_core.ui.wording import as_written
 
 MOST = 6
+BY_INPUT, BY_TRAINING = "Changing the input", "Training without it"
+_FOUND = (
+    f"{BY_INPUT}: the answer of the vision + text model flips when an input is hidden or swapped. {BY_TRAINING}: the "
+    "models that were trained on one modality alone are wrong where the one on both is right."
+)
+_FLIPPED = {
+    IMAGE_MATTERS: "Right; the answer flips when the pictures are hidden or swapped, and not with the headlines.",
+    TEXT_MATTERS: "Right; the answer flips when the headlines are hidden or swapped, and not with the pictures.",
+    EITHER_MATTERS: "Right; the answer flips with the pictures and with the headlines.",
+}
 IMAGE, TEXT, BOTH, NONE = "Image matters", "Text matters", "Only both", "None right"
 _WORDS = {
     IMAGE: "Right with vision, and with both; wrong with text alone: taking the pictures away flips the answer.",
@@ -35,10 +55,11 @@ _RIGHT: dict[str, tuple[bool, bool, bool]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """A test pair and what each modality said of it."""
+    """A test pair and what each modality said of it; `flips` where it was asked again with inputs changed."""
 
     pair: StepPair
     verdicts: Mapping[Modality, PairVerdict]
+    flips: PairFlips | None = None
 
     @property
     def margin(self) -> float:
@@ -63,6 +84,23 @@ def find_cases(study: Study, splits: PairSplits, encoder: str) -> dict[str, list
     return {kind: sorted(cases, key=lambda case: -case.margin) for kind, cases in found.items()}
 
 
+def found_by_flips(study: Study, splits: PairSplits, encoder: str) -> dict[str, list[Case]]:
+    """Cases of each kind by what turns the answer of the vision + text model round; empty where it was not asked."""
+    by_modality = {v.modality: {p.idx: p for p in v.verdicts} for v in study.verdicts if v.encoder == encoder}
+    by_idx = {pair.idx: pair for pair in splits.test}
+    flips = next((one for one in study.flips if (one.encoder, one.modality) == (encoder, "vt")), None)
+    if flips is None:
+        return {}
+    return {
+        kind: [
+            Case(by_idx[pair.idx], {m: said[pair.idx] for m, said in by_modality.items() if pair.idx in said}, pair)
+            for pair in pairs_of_kind
+            if pair.idx in by_idx
+        ]
+        for kind, pairs_of_kind in flip_kinds(flips).items()
+    }
+
+
 def show(desk: Desk, study: Study, splits: PairSplits) -> None:
     """Cards of one kind, of one encoder and category."""
     encoders = list(dict.fromkeys(v.encoder for v in study.verdicts))
@@ -71,15 +109,20 @@ def show(desk: Desk, study: Study, splits: PairSplits) -> None:
         return
     if desk.encoder not in encoders:
         desk.encoder = encoders[0]
+    if desk.found_by not in (BY_INPUT, BY_TRAINING):
+        desk.found_by = BY_INPUT if study.flips else BY_TRAINING
+    st.segmented_control("Found by", (BY_INPUT, BY_TRAINING), **bound(desk, "found_by"), help=_FOUND)
+    find = found_by_flips if desk.found_by == BY_INPUT else find_cases
+    # The last part of the key tells one state of a growing study from the next.
+    state = len(study.verdicts), len(study.flips), study.grid.created
     cases = desk.computed(
-        ("cases", study.plan.id, desk.encoder, len(study.verdicts), study.grid.created),
-        lambda: find_cases(study, splits, desk.encoder),
+        ("cases", study.plan.id, desk.encoder, desk.found_by, state), lambda: find(study, splits, desk.encoder)
     )
     if not any(cases.values()):
-        st.info("Cases need verdicts of vision, text and both of one encoder.", icon=":material/lightbulb:")
+        _none(desk, study)
         return
     if desk.cases not in cases:
-        desk.cases = IMAGE
+        desk.cases = next(iter(cases))
     categories = [ALL, *sorted({pair.category for pair in splits.test})]
     if desk.category not in categories:
         desk.category = ALL
@@ -96,12 +139,44 @@ def show(desk: Desk, study: Study, splits: PairSplits) -> None:
             format_func=lambda name: "all categories" if name == ALL else name,
         )
     chosen = [case for case in cases[desk.cases] if desk.category in (ALL, case.pair.category)]
-    total = sum(desk.category in (ALL, pair.category) for pair in splits.test)
-    st.caption(f"{_WORDS[desk.cases]} {len(chosen):,} of {total:,} test pairs; the most decided ones first.")
+    asked = study.flips[0].pairs if desk.found_by == BY_INPUT else splits.test
+    total = sum(desk.category in (ALL, pair.category) for pair in asked)
+    words = (_FLIPPED if desk.found_by == BY_INPUT else _WORDS)[desk.cases]
+    st.caption(f"{words} {len(chosen):,} of {total:,} test pairs; the most decided ones first.")
+    opened = next((pair for pair in splits.test if pair.idx == desk.opened), None)
+    if opened is not None:
+        trying.show(desk, study.plan.id, opened)
     columns = st.columns(2)
     for place, case in enumerate(_varied(chosen)):
         with columns[place % 2]:
             pairs.card(case.pair, [(SHORT[m], _said(v)) for m, v in case.verdicts.items()])
+            if case.flips is not None:
+                st.caption(as_written(turned_words(case.flips)))
+            st.button(
+                "Try interventions",
+                key=f"order_open_{case.pair.idx}",
+                icon=":material/science:",
+                type="tertiary",
+                on_click=partial(trying.open_pair, desk, case.pair.idx),
+            )
+
+
+def _none(desk: Desk, study: Study) -> None:
+    if desk.found_by == BY_INPUT and not any(one.modality == "vt" for one in study.flips):
+        st.info(
+            "What hiding and swapping do was not measured in this study: it needs vision + text, and one of an earlier "
+            "version can be completed.",
+            icon=":material/lightbulb:",
+        )
+        st.button(
+            "Measure it",
+            key="order_measure_flips",
+            icon=":material/play_arrow:",
+            on_click=partial(work.run, desk, [study.plan], study.plan),
+            disabled=desk.job is not None or "vt" not in study.plan.modalities,
+        )
+        return
+    st.info("There are no cases: they need one encoder tested with vision, text and both.", icon=":material/lightbulb:")
 
 
 def _varied(cases: list[Case]) -> list[Case]:

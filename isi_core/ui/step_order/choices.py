@@ -98,8 +98,11 @@ def _own(desk: Desk) -> None:
         help="For training, validation and test; fewer where the articles do not suffice",
     )
     epochs.number_input("Epochs", 0, 100, **bound(desk, "epochs"), help="0: each encoder's own number")
-    seed, each = st.columns([2, 3], vertical_alignment="bottom")
+    seed, seeds, each = st.columns([2, 2, 3], vertical_alignment="bottom")
     seed.number_input("Seed", 0, 2**31 - 1, **bound(desk, "seed"))
+    seeds.number_input(
+        "Seeds", 1, 20, **bound(desk, "seeds"), help="Everything so many times, with this seed and those after it"
+    )
     each.toggle("One model a category", **bound(desk, "per_category"), help="Off: one model of all categories")
 
 

@@ -15,6 +15,7 @@ import streamlit as st
 
 from isi_core.datasets.howto_articles import BUILT_IN
 from isi_core.datasets.step_catalogue import ImportedHowtos
+from isi_core.models.catalogue import DEFAULT_VLM
 
 _KEY = "order_desk"
 _KEPT = 12
@@ -31,8 +32,12 @@ class Desk:
     ----------
     plan : a preset of encoders, modalities and sizes, or the user's own choice of them.
     epochs : 0 is each encoder's own number.
+    seeds : so many trainings of everything, each with the next seed.
     study : id of the study that is looked at; "" for the last one.
     encoder, category : what is shown of it.
+    opened : `idx` of the test pair that interventions are tried on.
+    model, four_bit, asked_modality, asked_pairs, samples : of the vision-language model that is asked.
+    asked : id of its answers that are looked at; "" for the last ones.
     job : the background work that this session waits for.
     when_done : takes its result.
     """
@@ -47,10 +52,19 @@ class Desk:
     per_category: bool = False
     epochs: int = 0
     seed: int = 0
+    seeds: int = 1
     study: str = ""
     encoder: str = ""
     category: str = "all"
     cases: str = ""
+    found_by: str = ""
+    opened: int | None = None
+    model: str = DEFAULT_VLM
+    four_bit: bool = False
+    asked_modality: str = "vt"
+    asked_pairs: int = 4
+    samples: int = 5
+    asked: str = ""
     import_path: str = ""
     imported: ImportedHowtos | None = None
     version: int = 0

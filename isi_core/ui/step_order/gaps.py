@@ -7,11 +7,15 @@ from collections.abc import Sequence
 import streamlit as st
 
 from isi_core.reports.order_gap_figures import gap_figure, gap_lengths_figure, gap_of
+from isi_core.reports.order_shift_figures import shift_figure
+from isi_core.reports.order_tables import shift_csv
+from isi_core.reports.order_words import shift_sentences
 from isi_core.reports.wording import number
 from isi_core.studies.step_order.results import ALL, CategoryGap, GapResult
 from isi_core.ui import frame
 from isi_core.ui.bound import bound
 from isi_core.ui.step_order.desk import Desk
+from isi_core.ui.wording import as_written
 
 
 def show(desk: Desk, gaps: Sequence[GapResult]) -> None:
@@ -44,6 +48,19 @@ def show(desk: Desk, gaps: Sequence[GapResult]) -> None:
     frame.figure(gap_figure(gap, desk.category), f"order_gap_{gap.encoder}_{desk.category}")
     _numbers(gap, desk.category)
     frame.figure(gap_lengths_figure(gap), f"order_gap_lengths_{gap.encoder}")
+    _shift(gap)
+
+
+def _shift(gap: GapResult) -> None:
+    """What closing the gap does, and whether gap or collapse explains a loss."""
+    st.markdown("**Is it the gap?** · both modalities moved along it (Liang et al., 2022)")
+    made = shift_figure(gap)
+    if made is None:
+        st.info("The shift was not measured for this study: press “Train and test again”.", icon=":material/lightbulb:")
+        return
+    for sentence in shift_sentences(gap):
+        st.markdown(f"- {as_written(sentence)}")
+    frame.figure(made, f"order_gap_shift_{gap.encoder}", table=lambda: shift_csv([gap]))
 
 
 def _numbers(gap: GapResult, category: str) -> None:

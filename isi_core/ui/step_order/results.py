@@ -7,10 +7,8 @@ import streamlit as st
 from isi_core.datasets.step_statistics import count_title_words, pair_statistics, split_titles
 from isi_core.domain.errors import StudioError
 from isi_core.domain.step_pairs import PairSplits
-from isi_core.reports.order_figures import curves_figure
 from isi_core.studies.step_order.study import Study, StudyPlan, load_study_pairs
-from isi_core.ui import frame
-from isi_core.ui.step_order import accuracy, cases, downloads, gaps, pairs
+from isi_core.ui.step_order import accuracy, asking, cases, downloads, gaps, learning, pairs
 from isi_core.ui.step_order.desk import Desk
 from isi_core.ui.wording import as_written
 
@@ -35,35 +33,22 @@ def show(desk: Desk, study: Study) -> None:
         return
     rows = desk.computed(("rows", study.plan.id), lambda: pair_statistics(splits))
     words = desk.computed(("words", study.plan.id), lambda: count_title_words(split_titles(splits)))
-    first, gap, case, curves, data = st.tabs(["Accuracy", "Modality gap", "Cases", "Learning curves", "Pairs"])
+    first, gap, case, curves, models, data = st.tabs(
+        ["Accuracy", "Modality gap", "Cases", "Learning curves", "Ask a VLM", "Pairs"]
+    )
     with first:
-        accuracy.show(desk, study.grid)
+        accuracy.show(desk, study)
     with gap:
         gaps.show(desk, study.gaps)
     with case:
         cases.show(desk, study, splits)
     with curves:
-        _curves(study)
+        learning.show(desk, study)
+    with models:
+        asking.show(desk)
     with data:
         pairs.statistics(rows, words, splits)
-    downloads.show(study.plan.id, study.grid, study.gaps, rows, words)
-
-
-def _curves(study: Study) -> None:
-    curves = study.grid.curves
-    if not curves:
-        st.info("No training has ended yet.", icon=":material/lightbulb:")
-    for encoder in dict.fromkeys(curve.encoder for curve in curves):
-        st.markdown(f"**{as_written(encoder)}**")
-        frame.figure(curves_figure(curves, encoder), f"order_curves_{encoder}")
-        for curve in curves:
-            if curve.encoder == encoder and (curve.skipped_pairs or curve.ended != "finished"):
-                st.caption(
-                    as_written(
-                        f"{curve.modality.upper()}: {curve.ended}, {curve.skipped_pairs} pairs left out. "
-                        + " ".join(curve.skipped[:3])
-                    )
-                )
+    downloads.show(study, splits, rows, words)
 
 
 def teach(desk: Desk, plan: StudyPlan) -> None:
@@ -84,6 +69,8 @@ def teach(desk: Desk, plan: StudyPlan) -> None:
     except StudioError as error:
         st.error(as_written(str(error)), icon=":material/error:")
         return
+    with st.expander("Ask a vision-language model the same, without training", icon=":material/forum:"):
+        asking.show(desk)
     st.markdown("**Pairs as a model sees them**")
     shown: dict[str, None] = {}
     columns = st.columns(2)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import streamlit as st
 
 from isi_core.datasets.step_pairs import SIZES
 from isi_core.domain.errors import StudioError
+from isi_core.domain.progress import part_of
 from isi_core.models.encoders.rows import ENCODERS, TINY
 from isi_core.reports.order_figures import curves_figure
 from isi_core.studies.step_order import study as studies
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 _POLL = 1.0  # seconds
 KIND = "step order"
+_STUDY, ASKED = "step order ", "order ask "
+"""Keys of jobs begin with it; the id of the study or of the answers follows."""
 _ORDER: tuple[Modality, ...] = ("v", "t", "vt")
 
 
@@ -90,7 +94,7 @@ def study(study_id: str) -> Study:
     return _study(study_id, str(studies.studies_folder()), studies.study_stamp(study_id))
 
 
-@st.cache_resource(show_spinner=False, max_entries=4)
+@st.cache_resource(show_spinner=False, max_entries=12)
 def _study(study_id: str, folder: str, stamp: int) -> Study:
     return studies.read_study(study_id)
 
@@ -106,15 +110,30 @@ def known_study(plan: StudyPlan) -> Study | None:
 
 
 def start(desk: Desk, plan: StudyPlan, again: bool = False) -> None:
-    """Run the study; `again` makes a complete one anew."""
+    """Run the study, and with more seeds where several were asked for; `again` makes a complete one anew."""
+    plans = with_seeds(plan, desk.seeds if desk.plan == OWN else 1)
     if again:
-        studies.forget_study(plan.id)
-    desk.study = plan.id
+        for one in plans:
+            studies.forget_study(one.id)
+    run(desk, plans, plan)
+
+
+def with_seeds(plan: StudyPlan, seeds: int) -> list[StudyPlan]:
+    """The plan, and the same with the seeds after its own."""
+    return [replace(plan, seed=plan.seed + i) for i in range(seeds)]
+
+
+def run(desk: Desk, plans: Sequence[StudyPlan], shown: StudyPlan) -> None:
+    """Run studies one after the other, what is missing of them; `shown` is looked at."""
+    desk.study = shown.id
 
     def do(progress: Any) -> str:
-        return studies.run_study(plan, progress)
+        for i, one in enumerate(plans):
+            studies.run_study(one, part_of(progress, i / len(plans), (i + 1) / len(plans)))
+        return shown.id
 
-    submit(desk, f"Step order: {plan_words(plan)}", do, lambda made: setattr(desk, "study", made), key=plan.id)
+    title = f"Step order: {plan_words(shown)}"
+    submit(desk, title, do, lambda made: setattr(desk, "study", made), key=f"{_STUDY}{shown.id}")
 
 
 def submit(desk: Desk, title: str, do: Callable[[Any], Any], done: Callable[[Any], None], key: str = "") -> None:
@@ -123,7 +142,7 @@ def submit(desk: Desk, title: str, do: Callable[[Any], Any], done: Callable[[Any
         return
     desk.error = ""
     try:
-        desk.job, desk.when_done = engine().submit(KIND, title, do, key=key and f"step order {key}"), done
+        desk.job, desk.when_done = engine().submit(KIND, title, do, key=key), done
     except StudioError as error:
         desk.error = str(error)
 
@@ -133,9 +152,12 @@ def adopt(desk: Desk) -> None:
     if desk.job is not None:
         return
     for job in engine().list(KIND):
-        if job.live and job.key.startswith("step order "):
+        if job.live and job.key.startswith((_STUDY, ASKED)):
             desk.job, desk.when_done = job.id, None
-            desk.study = job.key.removeprefix("step order ")
+            if job.key.startswith(_STUDY):
+                desk.study = job.key.removeprefix(_STUDY)
+            else:
+                desk.asked = job.key.removeprefix(ASKED)
             return
 
 
@@ -176,7 +198,7 @@ def _watch(desk: Desk) -> None:
     bar.progress(min(1.0, max(0.0, job.fraction)), text=as_written(job.message or "Waiting", 120))
     if stop.button("Stop", key="order_cancel", width="stretch", help="What is done is kept; “Go on” does the rest"):
         engine().cancel(job.id)
-    if not job.key.startswith("step order "):
+    if not job.key.startswith(_STUDY):
         return
     curve = studies.live_curve(desk.study)
     if curve is not None and len(curve.points) > 1:
