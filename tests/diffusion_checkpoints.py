@@ -9,9 +9,12 @@ from pathlib import Path
 import torch
 from diffusers import (
     AutoencoderKL,
+    EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     PNDMScheduler,
+    StableDiffusionInstructPix2PixPipeline,
     StableDiffusionPipeline,
+    StableDiffusionXLInstructPix2PixPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
@@ -95,11 +98,10 @@ def save_sd(folder: Path, seed: int = 0, crossed: bool = True) -> Path:
     return folder
 
 
-def save_sdxl(folder: Path, seed: int = 0) -> Path:
-    """A Stable Diffusion XL pipeline for 64 px (latents of 8 x 8), its scheduler SDXL's Euler."""
-    torch.manual_seed(seed)
-    unet = UNet2DConditionModel(
+def _xl_unet(channels: int) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
         sample_size=8,
+        in_channels=channels,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         block_out_channels=(16, 32, 32),
@@ -113,6 +115,12 @@ def save_sdxl(folder: Path, seed: int = 0) -> Path:
         projection_class_embeddings_input_dim=6 * 8 + _WIDTH,
         norm_num_groups=8,
     )
+
+
+def save_sdxl(folder: Path, seed: int = 0) -> Path:
+    """A Stable Diffusion XL pipeline for 64 px (latents of 8 x 8), its scheduler SDXL's Euler."""
+    torch.manual_seed(seed)
+    unet = _xl_unet(4)
     StableDiffusionXLPipeline(
         vae=_vae(4),
         text_encoder=CLIPTextModel(_text_config()),
@@ -120,6 +128,49 @@ def save_sdxl(folder: Path, seed: int = 0) -> Path:
         tokenizer=letter_tokenizer(),
         tokenizer_2=letter_tokenizer(),
         unet=unet,
+        scheduler=EulerDiscreteScheduler(**_SCHEDULE, timestep_spacing="leading"),
+        add_watermarker=False,
+    ).save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def save_instruct(folder: Path, seed: int = 0, channels: int = 8) -> Path:
+    """An InstructPix2Pix pipeline for 64 px (latents of 16 x 16), its scheduler the published one's Euler ancestral."""
+    torch.manual_seed(seed)
+    unet = UNet2DConditionModel(
+        sample_size=16,
+        in_channels=channels,
+        down_block_types=("CrossAttnDownBlock2D",) * 3,
+        up_block_types=("CrossAttnUpBlock2D",) * 3,
+        block_out_channels=(16, 32, 32),
+        layers_per_block=1,
+        attention_head_dim=2,
+        cross_attention_dim=_WIDTH,
+        norm_num_groups=8,
+    )
+    StableDiffusionInstructPix2PixPipeline(
+        vae=_vae(3),
+        text_encoder=CLIPTextModel(_text_config()),
+        tokenizer=letter_tokenizer(),
+        unet=unet,
+        scheduler=EulerAncestralDiscreteScheduler(**_SCHEDULE),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def save_instruct_xl(folder: Path, seed: int = 0) -> Path:
+    """An InstructPix2Pix pipeline of Stable Diffusion XL's architecture for 64 px (latents of 8 x 8)."""
+    torch.manual_seed(seed)
+    StableDiffusionXLInstructPix2PixPipeline(
+        vae=_vae(4),
+        text_encoder=CLIPTextModel(_text_config()),
+        text_encoder_2=CLIPTextModelWithProjection(_text_config()),
+        tokenizer=letter_tokenizer(),
+        tokenizer_2=letter_tokenizer(),
+        unet=_xl_unet(8),
         scheduler=EulerDiscreteScheduler(**_SCHEDULE, timestep_spacing="leading"),
         add_watermarker=False,
     ).save_pretrained(folder, safe_serialization=True)

@@ -1,4 +1,4 @@
-"""The commands `rank`, `corpus` and `edits`: rank attributes by their effect on a classifier, as the page does."""
+"""The command `rank`: rank attributes by their effect on a classifier, as the page does."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isi_core.commands.parts import plain, read_json, tell, watched_progress
+from isi_core.commands.parts import plain, read_json, watched_progress
 from isi_core.commands.rank_parts import (
-    EDITORS,
+    add_inputs,
     open_bank,
     open_classifier,
     open_corpus_named,
@@ -21,10 +21,12 @@ from isi_core.commands.rank_parts import (
 from isi_core.domain.errors import InputError
 
 if TYPE_CHECKING:
+    from isi_core.reports.counterfactual_tables import RankedList
     from isi_core.studies.counterfactuals.results import Result
 
 SEARCHES = ("beam", "greedy", "exhaustive", "racing")
 _SHOWN = 10
+_LISTS = frozenset((".csv", ".tsv", ".txt"))
 
 
 def _rank(arguments: argparse.Namespace) -> None:
@@ -67,7 +69,7 @@ def _rank(arguments: argparse.Namespace) -> None:
         watched_progress(),
     )
     if out is not None:
-        _write(result, out / "ranking.json")
+        _write(result, out)
     if arguments.json:
         print(json.dumps(result.to_json(), allow_nan=False), flush=True)
     else:
@@ -83,11 +85,15 @@ def _ready_folder(out: Path) -> None:
         raise InputError(f"{out} holds a ranking already: choose another folder.")
 
 
-def _write(result: Result, path: Path) -> None:
-    try:
-        path.write_text(json.dumps(result.to_json(), allow_nan=False), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}): choose another folder.") from None
+def _write(result: Result, folder: Path) -> None:
+    """The ranking, its table for a spreadsheet, and the paper's Table A."""
+    from isi_core.reports.counterfactual_tables import ranking_csv, top_rows
+    from isi_core.reports.run_tables import csv_bytes
+    from isi_core.store.whole_file import write_whole
+
+    write_whole(folder / "ranking.csv", ranking_csv(result))
+    write_whole(folder / "table_a.csv", csv_bytes(top_rows(result)))
+    write_whole(folder / "ranking.json", json.dumps(result.to_json(), allow_nan=False))
 
 
 def _print(result: Result) -> None:
@@ -118,11 +124,19 @@ def _print(result: Result) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
+    if arguments.second.suffix.lower() in _LISTS:
+        _compare_with_list(arguments)
+        return
+    from isi_core.reports.counterfactual_tables import RankedList
     from isi_core.studies.counterfactuals.comparison import compare_rankings
     from isi_core.studies.counterfactuals.results import Result
 
     first, second = (Result.from_json(read_json(path)) for path in (arguments.first, arguments.second))
     found = compare_rankings(first, second, arguments.top)
+    names = [_name_of(result, path) for result, path in ((first, arguments.first), (second, arguments.second))]
+    if names[0] == names[1]:
+        names = [f"{names[0]} ({path.parent.name or path.stem})" for path in (arguments.first, arguments.second)]
+    _write_table_1(arguments, RankedList.of(first, names[0]), RankedList.of(second, names[1]))
     if arguments.json:
         print(json.dumps(found.to_json(), allow_nan=False))
         return
@@ -133,72 +147,58 @@ def _compare(arguments: argparse.Namespace) -> None:
         print(f"{row.first_place or '-':>5}{row.second_place or '-':>5}  {plain(row.attribute.text)}")
 
 
-def _corpus_check(arguments: argparse.Namespace) -> None:
-    from isi_core.studies.counterfactuals.corpora import open_corpus
+def _compare_with_list(arguments: argparse.Namespace) -> None:
+    """A ranking beside the list of another method: one attribute a line, best first."""
+    import math
 
-    reading = open_corpus(arguments.file)
-    for note in reading.notes:
-        tell(note)
-    corpus = reading.corpus
-    if arguments.json:
-        print(json.dumps(corpus.to_json(), ensure_ascii=False))
-        return
-    counts = ", ".join(f"{len(corpus.attributes(level))} of level {level}" for level in (1, 2, 3))
-    print(f"{plain(corpus.domain)}: {counts}, {len(corpus.leaves())} leaves")
+    from isi_core.reports.counterfactual_tables import RankedList, agreement, beside_rows, read_ranked_list
+    from isi_core.studies.counterfactuals.results import Result
 
-
-def _corpus_expand(arguments: argparse.Namespace) -> None:
-    from isi_core.domain.corpus_reading import expand_corpus
-    from isi_core.studies.counterfactuals.corpora import open_corpus
-
-    corpus = open_corpus_named(arguments.corpus)
-    for path in arguments.answers:
-        more = open_corpus(path)
-        merged = expand_corpus(corpus, more)
-        for note in merged.notes:
-            tell(f"{path.name}: {note}")
-        corpus = merged.corpus
-    text = json.dumps(corpus.to_json(), ensure_ascii=False, indent=1)
-    if arguments.out is None:
-        print(text)
-        return
+    result = Result.from_json(read_json(arguments.first))
     try:
-        arguments.out.write_text(text + "\n", encoding="utf-8")
+        raw = arguments.second.read_bytes()
     except OSError as error:
-        raise InputError(f"{arguments.out} cannot be written ({error.strerror}): choose another file.") from None
-    print(f"{len(corpus.attributes())} attributes in {plain(str(arguments.out))}")
+        raise InputError(f"{arguments.second} cannot be read ({error.strerror}): check the path.") from None
+    second = read_ranked_list(raw, arguments.second.name, result.corpus.attributes())
+    first = RankedList.of(result, _name_of(result, arguments.first))
+    found = agreement(first, second, arguments.top)
+    _write_table_1(arguments, first, second)
+    if arguments.json:
+        told = {
+            "shared": found.shared,
+            "spearman": None if math.isnan(found.spearman) else found.spearman,
+            "top_shared": found.top,
+            "top": found.of,
+            "rows": beside_rows(first, second, arguments.top),
+        }
+        print(json.dumps(told, ensure_ascii=False, allow_nan=False))
+        return
+    rho = "not known" if math.isnan(found.spearman) else f"{found.spearman:.3f}"
+    print(f"{found.shared} attributes in both, Spearman correlation of their places {rho}")
+    print(f"{found.top} of the first {found.of} are the same")
+    for row in beside_rows(first, second, _SHOWN):
+        print("  ".join(plain(cell) for cell in row.values()))
 
 
-def _edits_build(arguments: argparse.Namespace) -> None:
-    from isi_core.domain.attributes import Edit
-    from isi_core.studies.counterfactuals.bank import EditBank, default_bank, fill_bank
-
-    corpus = open_corpus_named(arguments.corpus or arguments.domain)
-    attributes = corpus.attributes(arguments.level) if arguments.level else corpus.leaves()
-    sets = [(Edit(attribute, -1 if arguments.remove else 1),) for attribute in attributes]
-    bank = EditBank(arguments.bank or default_bank())
-    made, there = fill_bank(
-        bank, open_editor(arguments), open_pictures(arguments), sets, arguments.seed, watched_progress()
-    )
-    print(f"{made:,} edits made, {there:,} were there already, in {plain(str(bank.folder))}")
+def _name_of(result: Result, path: Path) -> str:
+    """What a ranking goes by in a table: its classifier."""
+    record = result.settings.get("classifier", {})
+    return str(record.get("name", "")) or path.stem
 
 
-def _add_inputs(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--domain", default="faces", metavar="NAME", help="a built-in world or corpus (faces)")
-    command.add_argument("--corpus", metavar="NAME|FILE", help="attributes; default: those of the domain")
-    command.add_argument("--pictures", type=Path, metavar="DIR", help="a folder of pictures; default: drawn ones")
-    command.add_argument("--images", type=int, default=24, metavar="N", help="how many pictures (24)")
-    command.add_argument("--editor", default="render", choices=EDITORS, help="default: %(default)s")
-    command.add_argument("--editor-model", default="", metavar="ID|DIR", help="pipeline of ledits")
-    command.add_argument("--bank", type=Path, metavar="DIR", help="where edits are kept; default: below ISI_HOME")
-    command.add_argument("--seed", type=int, default=0, metavar="S", help="of pictures, edits and resampling (0)")
-    command.add_argument("--remove", action="store_true", help="remove attributes instead of adding them")
+def _write_table_1(arguments: argparse.Namespace, first: RankedList, second: RankedList) -> None:
+    if arguments.csv is not None:
+        from isi_core.reports.counterfactual_tables import beside_rows
+        from isi_core.reports.run_tables import csv_bytes
+        from isi_core.store.whole_file import write_whole
+
+        write_whole(arguments.csv, csv_bytes(beside_rows(first, second)))
 
 
 def _add_rank(commands: Any) -> None:
     command = commands.add_parser("rank", help="rank attributes by their effect on an image classifier")
     actions = command.add_subparsers(dest="action", metavar="[compare]")
-    _add_inputs(command)
+    add_inputs(command)
     command.add_argument(
         "--classifier",
         default="age",
@@ -223,34 +223,18 @@ def _add_rank(commands: Any) -> None:
     command.add_argument("--no-checks", action="store_true", help="do not check whether edits did what they say")
     command.add_argument("--reader", default="", metavar="ID|DIR", help="multi-label classifier that checks edits")
     command.add_argument("--estimate", action="store_true", help="only say how many edits it takes at most")
-    command.add_argument("--out", type=Path, metavar="DIR", help="write ranking.json there")
+    command.add_argument("--out", type=Path, metavar="DIR", help="write ranking.json and its tables there")
     command.add_argument("--json", action="store_true", help="JSON instead of words")
     command.set_defaults(run=_rank)
-    compare = actions.add_parser("compare", help="hold two rankings (ranking.json) against each other")
-    compare.add_argument("first", type=Path)
-    compare.add_argument("second", type=Path)
+    compare = actions.add_parser("compare", help="hold two rankings, or a ranking and a list, against each other")
+    compare.add_argument("first", type=Path, help="ranking.json")
+    compare.add_argument("second", type=Path, help="ranking.json, or .csv, .tsv, .txt: an attribute a line, best first")
     compare.add_argument("--top", type=int, default=5, metavar="K")
+    compare.add_argument("--csv", type=Path, metavar="FILE", help="write the paper's Table 1 there")
     compare.add_argument("--json", action="store_true", help="JSON instead of words")
     compare.set_defaults(run=_compare)
 
 
 def add(commands: Any) -> None:
-    """Add `rank`, `corpus` and `edits` to the commands."""
+    """Add `rank` to the commands."""
     _add_rank(commands)
-    corpus = commands.add_parser("corpus", help="check and expand attribute corpora")
-    actions = corpus.add_subparsers(dest="action", required=True, metavar="ACTION")
-    check = actions.add_parser("check", help="read a corpus leniently, and say what was mended")
-    check.add_argument("file", type=Path)
-    check.add_argument("--json", action="store_true", help="print the corpus as it was understood")
-    check.set_defaults(run=_corpus_check)
-    expand = actions.add_parser("expand", help="merge lists or a model's answers into a corpus, without doubles")
-    expand.add_argument("corpus", metavar="NAME|FILE")
-    expand.add_argument("answers", type=Path, nargs="+", metavar="FILE")
-    expand.add_argument("--out", type=Path, metavar="FILE", help="default: print it")
-    expand.set_defaults(run=_corpus_expand)
-    edits = commands.add_parser("edits", help="make edits ahead, into the edit bank")
-    actions = edits.add_subparsers(dest="action", required=True, metavar="ACTION")
-    build = actions.add_parser("build", help="make what is missing of every attribute's edits")
-    _add_inputs(build)
-    build.add_argument("--level", type=int, choices=(1, 2, 3), help="default: leaves")
-    build.set_defaults(run=_edits_build)

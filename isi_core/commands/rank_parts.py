@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from isi_core.models.editors.protocol import ImageEditor, Picture
     from isi_core.studies.counterfactuals.bank import EditBank
 
-EDITORS = ("render", "ledits")
+EDITORS = ("render", "ledits", "instruct")
 EMBEDDED = Path(__file__).resolve().parents[2] / "assets" / "models"
 MOST_PICTURES = 2_000
 _SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"))
@@ -48,7 +48,7 @@ def open_pictures(arguments: argparse.Namespace) -> list[Picture]:
     if not 1 <= arguments.images <= MOST_PICTURES:
         raise InputError(f"The number of pictures lies between 1 and {MOST_PICTURES:,}; got {arguments.images}.")
     if arguments.pictures is not None:
-        return _from_folder(arguments.pictures, arguments.images)
+        return pictures_from(arguments.pictures, arguments.images)
     name = world_of(arguments)
     if not name:
         raise InputError(f"{arguments.domain[:60]} is no built-in world: give a folder of pictures with --pictures.")
@@ -64,7 +64,8 @@ def open_pictures(arguments: argparse.Namespace) -> list[Picture]:
     return list(found.values())
 
 
-def _from_folder(folder: Path, count: int) -> list[Picture]:
+def pictures_from(folder: Path, count: int) -> list[Picture]:
+    """The first pictures of a folder, by name."""
     from isi_core.datasets.pictures import open_picture
     from isi_core.models.editors.protocol import Picture
 
@@ -109,10 +110,10 @@ def open_classifier(arguments: argparse.Namespace) -> Classifier:
         return CallableClassifier.load(rest)
     from isi_core.models.classifiers.hugging_face import HuggingFaceClassifier
 
-    return HuggingFaceClassifier.load(_embedded(name) or name, name)
+    return HuggingFaceClassifier.load(embedded(name) or name, name)
 
 
-def _embedded(name: str) -> Path | None:
+def embedded(name: str) -> Path | None:
     """The folder of an embedded classifier: `age` and `tiny-age` are the same."""
     if "/" in name or "\\" in name or name.startswith("."):
         return None
@@ -121,13 +122,18 @@ def _embedded(name: str) -> Path | None:
 
 
 def open_editor(arguments: argparse.Namespace) -> ImageEditor:
-    """The editor; `render` for the embedded worlds, `ledits` with the embedded pipeline or any other."""
+    """The editor; `render` for the embedded worlds, `ledits` with the embedded pipeline or any, `instruct` with any."""
     if arguments.editor == "render":
         from isi_core.models.editors.render import RenderEditor
 
         if not world_of(arguments):
             raise InputError("The render editor draws the built-in worlds only: choose --editor ledits.")
         return RenderEditor(arguments.domain)
+    if arguments.editor == "instruct":
+        from isi_core.models.editors.instruct import DEFAULT, InstructSettings, load_instruct_editor
+
+        model = arguments.editor_model or DEFAULT
+        return load_instruct_editor(model, model, InstructSettings(seed=arguments.seed))
     from isi_core.models.editors.ledits import TINY_SETTINGS, load_ledits_editor, paper_settings
     from isi_core.studies.counterfactuals.bank import default_bank
 
@@ -155,9 +161,22 @@ def open_reader(arguments: argparse.Namespace) -> AttributeReader | None:
     if arguments.editor == "render":
         return None
     source = arguments.reader or ("attributes" if world_of(arguments) == "faces" else "")
-    if not source or (not arguments.reader and _embedded(source) is None):
+    if not source or (not arguments.reader and embedded(source) is None):
         return None
     from isi_core.models.classifiers.attribute_reader import LabelReader
     from isi_core.models.classifiers.hugging_face import HuggingFaceClassifier
 
-    return LabelReader(HuggingFaceClassifier.load(_embedded(source) or source, source))
+    return LabelReader(HuggingFaceClassifier.load(embedded(source) or source, source))
+
+
+def add_inputs(command: argparse.ArgumentParser) -> None:
+    """The options that name pictures, corpus and editor."""
+    command.add_argument("--domain", default="faces", metavar="NAME", help="a built-in world or corpus (faces)")
+    command.add_argument("--corpus", metavar="NAME|FILE", help="attributes; default: those of the domain")
+    command.add_argument("--pictures", type=Path, metavar="DIR", help="a folder of pictures; default: drawn ones")
+    command.add_argument("--images", type=int, default=24, metavar="N", help="how many pictures (24)")
+    command.add_argument("--editor", default="render", choices=EDITORS, help="default: %(default)s")
+    command.add_argument("--editor-model", default="", metavar="ID|DIR", help="pipeline of ledits and instruct")
+    command.add_argument("--bank", type=Path, metavar="DIR", help="where edits are kept; default: below ISI_HOME")
+    command.add_argument("--seed", type=int, default=0, metavar="S", help="of pictures, edits and resampling (0)")
+    command.add_argument("--remove", action="store_true", help="remove attributes instead of adding them")

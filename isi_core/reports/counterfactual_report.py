@@ -161,6 +161,7 @@ def export_files(
     import json
 
     from isi_core.reports.charts import figure_svg
+    from isi_core.reports.counterfactual_classes import classes_csv, turned_csv
     from isi_core.reports.counterfactual_plate import plate_png, plate_svg
     from isi_core.reports.counterfactual_tables import deltas_csv, joint_csv, ranking_csv
     from isi_core.reports.run_tables import csv_bytes
@@ -173,6 +174,8 @@ def export_files(
         ("table_a.csv", csv_bytes(top_rows(result))),
         ("report.pdf", report),
     ]
+    if result.per_class:
+        files += [("turned.csv", turned_csv(result)), ("classes.csv", classes_csv(result))]
     readings = []
     for plate in plates:
         files += [(f"figures/{plate.name}.png", plate_png(plate)), (f"figures/{plate.name}.svg", plate_svg(plate))]

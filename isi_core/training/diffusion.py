@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from isi_core.training.diffusion_card import write_card
 from isi_core.training.diffusion_data import (
+    MOST_PHRASES,
     WORLD,
     Bank,
     draw_portraits,
@@ -68,10 +69,11 @@ SHEET_PROMPTS = (
     "bald head",
     "fedora",
 )
+_LISTENING = 3.0
 _KL_WEIGHT = 5e-4
 _EDGE_WEIGHT = 0.5
 _AREA_WEIGHT = 1.0
-_MOST_SNR = 5.0
+_MOST_SNR, _MOST_WEIGHT = 5.0, 50.0
 _CHUNK = 64
 
 
@@ -92,7 +94,7 @@ class Stage:
 
 STAGES = {
     "vae": Stage(steps=3400, batch=16, learning_rate=1e-3, portraits=6_000),
-    "unet": Stage(steps=5500, batch=32, learning_rate=5e-4, portraits=24_000),
+    "unet": Stage(steps=4700, batch=32, learning_rate=5e-4, portraits=24_000),
 }
 
 
@@ -121,12 +123,17 @@ def denoising_loss(
     times: torch.Tensor,
     noise: torch.Tensor,
 ) -> torch.Tensor:
-    """(batch,) squared error of the predicted noise, weighted by min(SNR, 5) / SNR (Hang et al., 2023)."""
+    """(batch,) weighted squared error of the predicted noise.
+
+    The weight is min(SNR, 5) / SNR where there is more picture than noise (Hang et al., 2023), and that of the error of
+    the *picture*, 1 / SNR, where there is less: only there does the prompt tell what the pixels do not.
+    """
     share = signal_shares()[times].view(-1, 1, 1, 1)
     noisy = share.sqrt() * latents + (1 - share).sqrt() * noise
     guess = unet(noisy, times, encoder_hidden_states=text(prompts)[0]).sample.float()
     ratio = (share / (1 - share)).flatten()
-    loss: torch.Tensor = (guess - noise).pow(2).mean((1, 2, 3)) * ratio.clamp(max=_MOST_SNR) / ratio
+    weight = torch.where(ratio > 1, ratio.clamp(max=_MOST_SNR) / ratio, (1 / ratio).clamp(max=_MOST_WEIGHT))
+    loss: torch.Tensor = (guess - noise).pow(2).mean((1, 2, 3)) * weight
     return loss
 
 
@@ -152,12 +159,25 @@ class Trainer:
         self.average = EMAModel([*self.unet.parameters(), *self.text.parameters()], decay=0.999)
         self.done = dict.fromkeys(STAGES, 0)
         self.measured: dict[str, float] = {}
-        self._optimizer_states: dict[str, dict[str, Any]] = {}
+        self._optimizer_states: dict[str, list[dict[str, Any]]] = {}
         for stage in STAGES:
             self._load(stage)
 
     def _parts(self, stage: str) -> list[nn.Module]:
         return [self.vae] if stage == "vae" else [self.unet, self.text]
+
+    def _optimizers(self, stage: str, learning_rate: float) -> list[torch.optim.Optimizer]:
+        """AdamW; what carries the prompt's words into the picture learns faster, since few pixels depend on a word."""
+        listening: list[nn.Parameter] = []
+        rest: list[nn.Parameter] = []
+        for part in self._parts(stage):
+            for name, parameter in part.named_parameters():
+                (listening if part is self.text or ".attn2." in name else rest).append(parameter)
+        return [
+            torch.optim.AdamW(group, lr=rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+            for group, rate in ((rest, learning_rate), (listening, _LISTENING * learning_rate))
+            if group
+        ]
 
     def _load(self, stage: str) -> None:
         path = self.folder / f"{stage}.pt"
@@ -170,14 +190,14 @@ class Trainer:
             self.average.load_state_dict(state["average"])
         self.done[stage] = state["done"]
         self.measured |= state["measured"]
-        self._optimizer_states[stage] = state["optimizer"]
+        self._optimizer_states[stage] = state["optimizers"]
 
-    def _checkpoint(self, stage: str, optimizer: torch.optim.Optimizer, measured: dict[str, float]) -> None:
+    def _checkpoint(self, stage: str, optimizers: Sequence[torch.optim.Optimizer], measured: dict[str, float]) -> None:
         """Write everything needed to go on, atomically."""
         self.measured |= measured
         state = {
             "parts": [part.state_dict() for part in self._parts(stage)],
-            "optimizer": optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
             "done": self.done[stage],
             "measured": measured,
         }
@@ -192,22 +212,21 @@ class Trainer:
         deadline = time.monotonic() + 60 * minutes
         data: Any = load_bank(self.folder / "bank.safetensors") if name == "unet" else self._draw_pictures(stage)
         parameters = [parameter for part in self._parts(name) for parameter in part.parameters()]
-        optimizer = torch.optim.AdamW(
-            parameters, lr=stage.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
-        )
-        if name in self._optimizer_states:
-            optimizer.load_state_dict(self._optimizer_states[name])
+        optimizers = self._optimizers(name, stage.learning_rate)
+        if len(saved := self._optimizer_states.get(name, [])) == len(optimizers):
+            for optimizer, state in zip(optimizers, saved, strict=True):
+                optimizer.load_state_dict(state)
         start, first, average = time.monotonic(), self.done[name], math.nan
         while self.done[name] < stage.steps and time.monotonic() < deadline:
             step = self.done[name]
             pace = min(1.0, (step + 1) / 150) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / stage.steps)))
-            set_pace([optimizer], pace)
+            set_pace(optimizers, pace)
             # Seeding each step on its own makes a resumed run draw what an unbroken one would have drawn.
             rng = Random(f"{self.seed} {name} {step}")
             torch.manual_seed(rng.getrandbits(60))
             with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
                 loss = self._denoising(rng, data, stage) if name == "unet" else self._reconstruction(rng, data, stage)
-            optimize([optimizer], loss, parameters)
+            optimize(optimizers, loss, parameters)
             if name == "unet":
                 self.average.step(parameters)
             self.done[name] = step + 1
@@ -216,14 +235,14 @@ class Trainer:
                 seconds = (time.monotonic() - start) / (self.done[name] - first)
                 print(f"{name} {self.done[name]}/{stage.steps}  loss {average:.4f}  {seconds:.2f} s/step", flush=True)
             if self.done[name] % report_every == 0:
-                self._finish(name, optimizer)
-        self._finish(name, optimizer)
+                self._finish(name, optimizers)
+        self._finish(name, optimizers)
         print("finished" if self.done[name] >= stage.steps else "stopped, resume with the same command", flush=True)
 
-    def _finish(self, name: str, optimizer: torch.optim.Optimizer) -> None:
+    def _finish(self, name: str, optimizers: Sequence[torch.optim.Optimizer]) -> None:
         """Validate, report and write the checkpoint."""
         measured = self.validate_denoiser() if name == "unet" else self.validate_autoencoder()
-        self._checkpoint(name, optimizer, measured)
+        self._checkpoint(name, optimizers, measured)
         table = "  ".join(f"{what} {value:.4f}" for what, value in measured.items())
         print(f"  validation after {self.done[name]}: {table}", flush=True)
 
@@ -238,7 +257,11 @@ class Trainer:
         chosen = [rng.randrange(len(bank.leaves)) for _ in range(stage.batch)]
         words = encode(self.tokenizer, [draw_prompt(rng, self.prompts, bank.leaves[at]) for at in chosen])
         latents = bank.latents[torch.tensor(chosen)]
-        times = torch.randint(0, TRAIN_TIMESTEPS, (stage.batch,))
+        # Half of them late, where the prompt matters.
+        early, late = stage.batch // 2, stage.batch - stage.batch // 2
+        times = torch.cat(
+            [torch.randint(0, TRAIN_TIMESTEPS, (early,)), torch.randint(TRAIN_TIMESTEPS // 2, TRAIN_TIMESTEPS, (late,))]
+        )
         return denoising_loss(self.unet, self.text, latents, words, times, torch.randn_like(latents)).mean()
 
     @torch.no_grad()
@@ -258,7 +281,7 @@ class Trainer:
         """Mean squared error of the noise on held-out portraits, with their whole captions and with none; a sheet."""
         subjects = draw_portraits(Random(VALIDATION_SEED), VALIDATION_PORTRAITS, held_out=True)
         latents = self.vae.encode(to_unit(render(subjects))).latent_dist.mode()
-        captions = [", ".join(self.prompts[leaf] for leaf in subject.leaves[:8]) for subject in subjects]
+        captions = [", ".join(self.prompts[leaf] for leaf in subject.leaves[:MOST_PHRASES]) for subject in subjects]
         generator = torch.Generator().manual_seed(0)
         noise = torch.randn(latents.shape, generator=generator)
         times = torch.linspace(0, TRAIN_TIMESTEPS - 1, len(subjects)).long()
@@ -304,8 +327,7 @@ class Trainer:
         save_bank(
             self.folder / "bank.safetensors", (latents - mean[:, None, None]) / deviation[:, None, None], subjects
         )
-        optimizer = torch.optim.AdamW(self.vae.parameters())
-        self._checkpoint("vae", optimizer, self.validate_autoencoder())
+        self._checkpoint("vae", [], self.validate_autoencoder())
         print(f"latents {len(subjects)}  mean {mean.tolist()}  deviation {deviation.tolist()}", flush=True)
 
     def save(self, folder: Path) -> None:

@@ -20,9 +20,9 @@ from isi_core.worlds.attributed import AttributeWorld, Subject, world
 from isi_core.worlds.attributed import Path as AttributePath
 
 WORLD = "faces"
-MOST_PHRASES = 8
+MOST_PHRASES = 5
 """Phrases of a prompt, so that it always fits the tokenizer's length."""
-_EMPTY, _SINGLE, _GROUP = 0.1, 0.35, 0.12
+_EMPTY, _SINGLE, _GROUP = 0.1, 0.3, 0.1
 
 
 def prompts_of(place: AttributeWorld) -> dict[AttributePath, str]:
@@ -39,7 +39,7 @@ def draw_prompt(rng: Random, prompts: dict[AttributePath, str], leaves: Sequence
     kind = rng.random()
     if kind < _EMPTY or not leaves:
         return ""
-    count = 1 if kind < _EMPTY + _SINGLE else rng.randint(1, min(MOST_PHRASES, len(leaves)))
+    count = 1 if kind < _EMPTY + _SINGLE else rng.randint(min(2, len(leaves)), min(MOST_PHRASES, len(leaves)))
     chosen = rng.sample(list(leaves), count)
     return ", ".join(prompts[leaf[:2] if rng.random() < _GROUP else leaf] for leaf in chosen)
 

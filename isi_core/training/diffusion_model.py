@@ -18,10 +18,11 @@ SIDE = 64
 """Pixels of a picture's side."""
 LATENT_SIDE = 16
 LATENT_CHANNELS = 4
-PROMPT_TOKENS = 40
+PROMPT_TOKENS = 24
 TRAIN_TIMESTEPS = 1000
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 _WORD_END = "</w>"
+_WORD_DEVIATION = 0.5
 _TEXT_WIDTH = 128
 _UNET_WIDTHS = (96, 160, 224)
 _HEAD_WIDTH = 32
@@ -75,8 +76,12 @@ def build_vae() -> Any:
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """A CLIP text encoder of two layers."""
-    return CLIPTextModel(
+    """A CLIP text encoder of two layers.
+
+    Its words begin far apart. From CLIP's own beginning, a deviation of 0.02, the first few hundred steps, which learn
+    nothing from the prompt yet, moved all words by the same 0.1 and left hardly a difference between two prompts.
+    """
+    text = CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
             hidden_size=_TEXT_WIDTH,
@@ -90,6 +95,9 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
             pad_token_id=tokenizer.pad_token_id,
         )
     )
+    words: Any = text.get_input_embeddings()
+    torch.nn.init.normal_(words.weight, std=_WORD_DEVIATION)
+    return text
 
 
 def build_unet() -> Any:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from isi_core.domain.errors import ModelError
 from isi_core.models.classifiers.loading import (
+    BATCH,
     explained,
     folder_of,
     in_batches,
@@ -80,10 +81,61 @@ class HuggingFaceClassifier:
         labels = (f"not {names[0]}", names[0]) if single else tuple(names)
         return cls(model, processor, record_of("hugging-face", name, source, model, revision), labels, single)
 
+    @classmethod
+    def load_for(
+        cls, labels: Sequence[str], source: str | Path, name: str, device: str | None = None, revision: str = "main"
+    ) -> HuggingFaceClassifier:
+        """The same checkpoint with a new head of seeded random weights for other classes, to be fitted first.
+
+        Raises
+        ------
+        ModelError : as `load`, or weights beside the head's are missing.
+        """
+        from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+        folder_of(source, name)
+        options: dict[str, Any] = {"trust_remote_code": False, "revision": revision}
+        with explained(name, "an image classifier"), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            processor = AutoImageProcessor.from_pretrained(source, **options)
+            model, loading = AutoModelForImageClassification.from_pretrained(
+                source,
+                dtype=torch.float32,
+                use_safetensors=True,
+                weights_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                num_labels=len(labels),
+                id2label=dict(enumerate(labels)),
+                label2id={label: i for i, label in enumerate(labels)},
+                problem_type="single_label_classification",
+                **options,
+            )
+        # What the checkpoint has for its own number of classes is the head.
+        refuse_missing(name, {"missing_keys": loading["missing_keys"], "mismatched_keys": ()})
+        model = model.to(default_device() if device is None else torch.device(device)).eval()
+        record = {**record_of("hugging-face", name, source, model, revision), "head": "new"}
+        return cls(model, processor, record, tuple(labels), False)
+
     @property
     def module(self) -> Any:
         """The PyTorch model, for explanations that look into it (Grad-CAM)."""
         return self._model
+
+    def with_module(self, model: Any, fitted: Mapping[str, Any]) -> HuggingFaceClassifier:
+        """The same classifier with another PyTorch model of its kind; `fitted` enters the record."""
+        record = {**self._record, "fitted": dict(fitted)}
+        return HuggingFaceClassifier(model, self._processor, record, self.labels, self._single)
+
+    def logits_of(self, pixels: torch.Tensor, batch: int = BATCH) -> NDArray[np.float64]:
+        """(n, classes) logits of pixel values by `pixels`, for pictures that are asked about again and again."""
+        parts = []
+        with torch.inference_mode(), one_thread(self._small):
+            for at in range(0, len(pixels), batch):
+                given = pixels[at : at + batch].to(self._model.device)
+                parts.append(self._model(pixel_values=given).logits.cpu().double().numpy())
+        found: NDArray[np.float64] = np.concatenate(parts)
+        return np.hstack([np.zeros_like(found), found]) if self._single else found
 
     def pixels(self, images: Sequence[Image.Image]) -> torch.Tensor:
         """(n, channels, height, width) pixel values as the model is given them."""

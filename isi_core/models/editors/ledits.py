@@ -6,10 +6,8 @@ up pictures' attention (SD) or fail (XL).
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,17 +19,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from isi_core.domain.attributes import Attribute, EditSet
-from isi_core.domain.errors import InputError, ModelError, StudioError, first_line
+from isi_core.domain.errors import InputError, ModelError
+from isi_core.models.editors.denoising import OnStep, denoising, to_image
 from isi_core.models.editors.ledits_inversion import Inversion, InversionStore, inversion_key
 from isi_core.models.editors.ledits_loading import LeditsModel, load_ledits_model
 from isi_core.models.editors.protocol import Edited, Picture
-from isi_core.models.out_of_memory import give_back, is_out_of_memory
 from isi_core.models.threads import is_small, one_thread
-
-_log = logging.getLogger(__name__)
-
-OnStep = Callable[[int, int], None]
-"""Told (denoiser calls done, calls in all) at each one; may raise `Cancelled`, which ends the edit."""
 
 Masks = Literal["intersect", "attention", "noise"]
 SIZE_STEP = 32
@@ -124,8 +117,6 @@ class LeditsEditor:
             )
         self.inversions = inversions or InversionStore()
         self._small = is_small(model.pipeline.unet)
-        self._evaluations = self._done = self._total = 0
-        self._on_step: OnStep | None = None
 
     @property
     def record(self) -> Mapping[str, Any]:
@@ -163,16 +154,21 @@ class LeditsEditor:
             raise InputError(f"At most {_TOGETHER} attributes can be edited together; got {len(edits)}.")
         size = working_size(picture.image.size, self.settings.side or self.model.side)
         prompts = [self.words(edit.attribute) for edit in edits]
-        with self.model.lock, one_thread(self._small), self._watched(on_step):
+        pipeline, way_out = self.model.pipeline, "choose a smaller working size or fewer attributes at once"
+        with self.model.lock, one_thread(self._small):
             key = inversion_key(self._inverting(size), picture.digest)
             inversion = self.inversions.get(key)
-            self._done, self._total = 0, self.settings.steps * (1 if inversion is not None else 2)
-            if inversion is None:
-                inversion = self._invert(picture, size)
-                self.inversions.put(key, inversion)
-            image = self._denoise(inversion, edits, prompts)
-            mask = self._edited_region(size) if edits else np.zeros((size[1], size[0]), dtype=bool)
-            return Edited(image=image, mask=mask, denoiser_evaluations=self._evaluations)
+            total = self.settings.steps * (1 if inversion is not None else 2)
+            try:
+                with denoising(pipeline, self.model.record, total, on_step, way_out) as work:
+                    if inversion is None:
+                        inversion = self._invert(picture, size)
+                        self.inversions.put(key, inversion)
+                    image = self._denoise(inversion, edits, prompts)
+                    mask = self._edited_region(size) if edits else np.zeros((size[1], size[0]), dtype=bool)
+            finally:
+                pipeline.attention_store = None
+            return Edited(image=image, mask=mask, denoiser_evaluations=work.evaluations)
 
     def is_inverted(self, picture: Picture) -> bool:
         """Whether an edit of the picture would start at once."""
@@ -249,13 +245,7 @@ class LeditsEditor:
             use_intersect_mask=bool(edits) and settings.masks == "intersect",
             output_type="pt",
         ).images[0]
-        if not made.isfinite().all():
-            raise ModelError(
-                f"{self.model.record.name} made a picture of numbers that are not finite: "
-                "load it in float32 or bfloat16, or lower the strength."
-            )
-        pixels = (made.float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-        return Image.fromarray(np.ascontiguousarray(pixels))
+        return to_image(made, self.model.record)
 
     def _edited_region(self, size: tuple[int, int]) -> NDArray[np.bool_]:
         """(height, width): where any of the attributes' guidance acted in a good share of the steps."""
@@ -265,41 +255,6 @@ class LeditsEditor:
         mask = ((active >= enough) & (active > 0)).any(0).numpy()
         grown: NDArray[np.bool_] = np.kron(mask, np.ones((self.model.factor, self.model.factor), dtype=bool))
         return grown[: size[1], : size[0]]
-
-    @contextmanager
-    def _watched(self, on_step: OnStep | None) -> Iterator[None]:
-        """Count the denoiser's work from here, and say what it is that failed."""
-        self._evaluations, self._on_step = 0, on_step
-        full = False
-        counting = self.model.pipeline.unet.register_forward_pre_hook(self._count, with_kwargs=True)
-        try:
-            yield
-        except StudioError:
-            raise
-        except (RuntimeError, ValueError, IndexError, TypeError, AttributeError, MemoryError) as error:
-            full = is_out_of_memory(error)
-            if not full:
-                _log.warning("An edit with %s failed", self.model.record.name, exc_info=True)
-                raise ModelError(
-                    f"{self.model.record.name} could not edit the picture ({first_line(error)})."
-                ) from error
-        finally:
-            counting.remove()
-            self._on_step = None
-            self.model.pipeline.attention_store = None
-        if full:
-            give_back()
-            raise ModelError(
-                f"{self.model.record.name} ran out of memory on {self.model.record.device}: "
-                "choose a smaller working size or fewer attributes at once."
-            )
-
-    def _count(self, _unet: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        latents = given[0] if given else named["sample"]
-        if self._on_step is not None:
-            self._on_step(self._done, self._total)
-        self._done += 1
-        self._evaluations += int(latents.shape[0])
 
 
 def working_size(size: tuple[int, int], side: int) -> tuple[int, int]:

@@ -9,7 +9,8 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,17 +110,47 @@ def load_ledits_model(
     name = name or Path(source).name
     place = torch.device(device or default_device())
     number = choose_dtype(dtype, place)
-    try:
-        folder = _folder(source, name, revision)
+    with loading_explained(
+        name,
+        place,
+        "give a folder or hub id of a Stable Diffusion or Stable Diffusion XL pipeline with safetensors weights, and "
+        "check the connection for a hub id",
+    ):
+        folder = pipeline_folder(source, name, revision)
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-        parts = _check_parts(folder, index, name)
-        loaded: dict[str, Any] = {part: _load_part(folder, part, name, number) for part in parts}
+        parts = check_parts(folder, index, name)
+        loaded: dict[str, Any] = {part: load_part(folder, part, name, number) for part in parts}
         for part in parts:
             if part.startswith("text_encoder"):
                 tokenizer = part.replace("text_encoder", "tokenizer")
                 loaded[tokenizer] = LengthTokenizer.from_pretrained(folder / tokenizer, trust_remote_code=False)
         loaded["scheduler"] = _scheduler(folder)
         pipeline = _assemble(loaded, index).to(place)
+    _repair(pipeline)
+    unet: Any = pipeline.unet
+    if unet.config.in_channels != 4:
+        raise ModelError(
+            f"{name} works on {unet.config.in_channels} latent channels (inpainting or instruction editing); "
+            "LEDITS++ needs a plain text-to-image pipeline, which has 4."
+        )
+    record = record_of(name, source, folder, parts, pipeline)
+    factor = int(pipeline.vae_scale_factor)
+    blocks = unet.config.down_block_types
+    return LeditsModel(
+        pipeline=pipeline,
+        record=record,
+        side=int(unet.config.sample_size) * factor,
+        factor=factor,
+        masks=len(blocks) > 2 and "CrossAttn" in blocks[2],
+        words=read_words(folder / "prompts.json"),
+    )
+
+
+@contextmanager
+def loading_explained(name: str, place: torch.device, way_out: str) -> Iterator[None]:
+    """Within it, whatever keeps a pipeline from being loaded is told as a ModelError that ends in the way out."""
+    try:
+        yield
     except ModelError:
         raise
     except (
@@ -137,38 +168,23 @@ def load_ledits_model(
                 f"{name} does not fit into the memory of {place}: choose a smaller pipeline or another device."
             ) from error
         _log.warning("Loading the diffusion pipeline %s failed", name, exc_info=True)
-        raise ModelError(
-            f"The pipeline {name} could not be loaded ({first_line(error)}): give a folder or hub id of a Stable "
-            "Diffusion or Stable Diffusion XL pipeline with safetensors weights, and check the connection for a hub id."
-        ) from error
-    _repair(pipeline)
-    unet: Any = pipeline.unet
-    if unet.config.in_channels != 4:
-        raise ModelError(
-            f"{name} works on {unet.config.in_channels} latent channels (inpainting or instruction editing); "
-            "LEDITS++ needs a plain text-to-image pipeline, which has 4."
-        )
-    record = ModelRecord(
+        raise ModelError(f"The pipeline {name} could not be loaded ({first_line(error)}): {way_out}.") from error
+
+
+def record_of(name: str, source: str | Path, folder: Path, parts: Sequence[str], pipeline: Any) -> ModelRecord:
+    """Which pipeline exactly: the digest of a folder's weights, the commit of a hub id."""
+    local = Path(source).is_dir()
+    return ModelRecord(
         name=name,
-        source=folder.name if Path(source).is_dir() else str(source),
-        revision=_digest(folder, parts) if Path(source).is_dir() else folder.name,
-        dtype=str(number).removeprefix("torch."),
+        source=folder.name if local else str(source),
+        revision=pipeline_digest(folder, parts) if local else folder.name,
+        dtype=str(pipeline.dtype).removeprefix("torch."),
         attention="sdpa",
         device=str(pipeline.device),
     )
-    factor = int(pipeline.vae_scale_factor)
-    blocks = unet.config.down_block_types
-    return LeditsModel(
-        pipeline=pipeline,
-        record=record,
-        side=int(unet.config.sample_size) * factor,
-        factor=factor,
-        masks=len(blocks) > 2 and "CrossAttn" in blocks[2],
-        words=_read_words(folder / "prompts.json"),
-    )
 
 
-def _folder(source: str | Path, name: str, revision: str | None) -> Path:
+def pipeline_folder(source: str | Path, name: str, revision: str | None) -> Path:
     """The folder of the pipeline: the given one, or the hub's on this disk."""
     if Path(source).is_dir():
         if not (Path(source) / "model_index.json").is_file():
@@ -187,8 +203,13 @@ def _folder(source: str | Path, name: str, revision: str | None) -> Path:
     return Path(found)
 
 
-def _check_parts(folder: Path, index: Mapping[str, Any], name: str) -> list[str]:
-    """Names of the networks that the pipeline is made of, each one there and of the right class."""
+def check_parts(folder: Path, index: Mapping[str, Any], name: str, method: str = "LEDITS++") -> list[str]:
+    """Names of the networks that the pipeline is made of, each one there and of the right class.
+
+    Raises
+    ------
+    ModelError : a part is missing or another one than Stable Diffusion's; `method` is what needs it.
+    """
     wanted = ["unet", "vae", "text_encoder"] + (["text_encoder_2"] if "text_encoder_2" in index else [])
     kind = index.get("_class_name", "pipeline of unknown kind")
     for part in wanted:
@@ -196,7 +217,7 @@ def _check_parts(folder: Path, index: Mapping[str, Any], name: str) -> list[str]
         if not isinstance(told, list) or len(told) != 2 or told[1] != _PARTS[part].__name__:
             given = told[1] if isinstance(told, list) and len(told) == 2 and told[1] else "nothing"
             raise ModelError(
-                f"{name} is a {kind} with {given} as its {part}; LEDITS++ needs a {_PARTS[part].__name__}: "
+                f"{name} is a {kind} with {given} as its {part}; {method} needs a {_PARTS[part].__name__}: "
                 "choose a Stable Diffusion or Stable Diffusion XL pipeline."
             )
     needed = wanted + [part.replace("text_encoder", "tokenizer") for part in wanted[2:]] + ["scheduler"]
@@ -213,7 +234,7 @@ def _has_weights(folder: Path) -> bool:
     return any(folder.glob("*.safetensors"))
 
 
-def _load_part(folder: Path, part: str, name: str, number: torch.dtype) -> Any:
+def load_part(folder: Path, part: str, name: str, number: torch.dtype) -> Any:
     """One network, with every weight it needs."""
     kind = _PARTS[part]
     options: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True}
@@ -292,12 +313,12 @@ def _fused(processor: Any) -> Any:
     return AttnProcessor2_0() if type(processor) is AttnProcessor else processor
 
 
-def _digest(folder: Path, parts: list[str]) -> str:
+def pipeline_digest(folder: Path, parts: list[str]) -> str:
     """SHA-256 (hex) over the weights of all networks."""
     return hashlib.sha256("".join(weights_digest(folder / part) for part in parts).encode()).hexdigest()
 
 
-def _read_words(path: Path) -> dict[tuple[str, ...], str]:
+def read_words(path: Path) -> dict[tuple[str, ...], str]:
     """Prompts by path from `prompts.json`, a list of [path, words]; nothing where there is no such file."""
     try:
         if not path.is_file() or path.stat().st_size > _LARGEST_PROMPTS_FILE:

@@ -26,6 +26,7 @@ from isi_core.worlds.rules import shipped_rule, shipped_rules
 
 MODELS = ASSETS / "models"
 DEFAULT_DIFFUSION = "stabilityai/stable-diffusion-xl-base-1.0"
+DEFAULT_INSTRUCT = "timbrooks/instruct-pix2pix"
 _DOMAIN_WORDS = {"faces": "faces (built-in world)", "birds": "birds (built-in world)"}
 
 
@@ -136,6 +137,11 @@ def load_classifier(desk: Desk, choice: ClassifierChoice) -> Callable[[], Classi
     return lambda: _hugging_face(folder, choice.key)
 
 
+def load_embedded(name: str) -> Any:
+    """An embedded classifier by its name, such as tiny-age."""
+    return _hugging_face(str(MODELS / name), name)
+
+
 # A network stays loaded for the next ranking; pages of several sessions and their jobs share it.
 @st.cache_resource(show_spinner=False, max_entries=2)
 def _hugging_face(source: str, name: str) -> Any:
@@ -172,6 +178,9 @@ def editors(desk: Desk) -> dict[str, str]:
     found["ledits"] = (
         "LEDITS++ with a Stable Diffusion (XL) pipeline, as in the DiffEx paper: edits any picture, best on a GPU."
     )
+    found["instruct"] = (
+        "An instruction-editing pipeline (InstructPix2Pix): it is told “add goatee beard”; any picture, best on a GPU."
+    )
     return found
 
 
@@ -184,7 +193,9 @@ def chosen_editor(desk: Desk) -> str:
 
 
 def diffusion_default(desk: Desk) -> str:
-    """The pipeline that LEDITS++ takes where none is named: the embedded one for faces, else the paper's."""
+    """The pipeline that is taken where none is named: for LEDITS++ the embedded one for faces, else the paper's."""
+    if desk.editor == "instruct":
+        return DEFAULT_INSTRUCT
     embedded = (MODELS / "tiny-diffusion" / "model_index.json").is_file()
     return "tiny-diffusion" if embedded and desk.domain == "faces" else DEFAULT_DIFFUSION
 
@@ -199,6 +210,8 @@ def load_editor(desk: Desk) -> Callable[[], ImageEditor]:
     if chosen_editor(desk) == "render":
         name = desk.domain
         return lambda: RenderEditor(name)
+    if desk.editor == "instruct":
+        return _load_instruct(desk)
     from isi_core.models.editors.ledits import LeditsSettings
 
     source = desk.editor_model.strip() or diffusion_default(desk)
@@ -210,6 +223,19 @@ def load_editor(desk: Desk) -> Callable[[], ImageEditor]:
         seed=int(desk.seed),
     )
     return lambda: _with_settings(_ledits(source, str(default_bank() / "inversions")), settings)
+
+
+def _load_instruct(desk: Desk) -> Callable[[], ImageEditor]:
+    source = desk.editor_model.strip() or DEFAULT_INSTRUCT
+    steps, seed = int(desk.instruct_steps), int(desk.seed)
+    text, image = float(desk.text_guidance), float(desk.image_guidance)
+
+    def load() -> ImageEditor:
+        from isi_core.models.editors.instruct import InstructEditor, InstructSettings
+
+        return InstructEditor(_instruct(source), InstructSettings(steps, text, image, seed=seed))
+
+    return load
 
 
 def load_reader(desk: Desk) -> Callable[[], AttributeReader | None]:
@@ -229,6 +255,8 @@ def _reader(folder: str) -> Any:
 
 def adopt_editor_settings(desk: Desk) -> None:
     """Take the settings that fit the pipeline and the domain: the paper's, or the embedded model's."""
+    if desk.editor == "instruct":
+        return
     from isi_core.models.editors.ledits import TINY_SETTINGS, paper_settings
 
     tiny = not desk.editor_model.strip() and diffusion_default(desk) == "tiny-diffusion"
@@ -249,6 +277,13 @@ def _ledits(source: str, folder: str) -> Any:
     if isinstance(place, str) and Path(place).is_dir():
         place = Path(place)
     return load_ledits_editor(place, Path(source).name, folder=Path(folder))
+
+
+@st.cache_resource(show_spinner=False, max_entries=1)
+def _instruct(source: str) -> Any:
+    from isi_core.models.editors.instruct import load_instruct_model
+
+    return load_instruct_model(Path(source) if Path(source).is_dir() else source, Path(source).name)
 
 
 def _with_settings(editor: Any, settings: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
 
 import streamlit as st
@@ -10,9 +11,10 @@ import streamlit as st
 from isi_core.domain.attributes import Attribute, Corpus
 from isi_core.domain.corpus_reading import LARGEST_FILE, read_corpus
 from isi_core.domain.errors import InputError, StudioError
+from isi_core.models.editors.protocol import Picture
 from isi_core.studies.counterfactuals.corpora import find_corpus
 from isi_core.ui.bound import bound, guarded
-from isi_core.ui.counterfactuals import corpus_edits
+from isi_core.ui.counterfactuals import corpus_edits, extracting
 from isi_core.ui.counterfactuals.choices import domain_words
 from isi_core.ui.counterfactuals.desk import Desk
 from isi_core.ui.wording import as_written
@@ -34,8 +36,9 @@ def corpus_of(desk: Desk) -> Corpus:
     return desk.corpora[desk.domain]
 
 
-def show(desk: Desk) -> Corpus | None:
+def show(desk: Desk, pictures: Sequence[Picture] = ()) -> Corpus | None:
     """The folded tree editor; the corpus, or None where there is none that can be used."""
+    extracting.collect(desk)
     try:
         corpus = corpus_of(desk)
     except StudioError as error:
@@ -54,6 +57,7 @@ def show(desk: Desk) -> Corpus | None:
         st.html(f'<div style="{_TREE_STYLE}">{_tree_html(corpus)}</div>')
         _unknown(desk, corpus)
         _files(desk, corpus)
+        extracting.show(desk, corpus, pictures)
     return corpus
 
 

@@ -21,16 +21,31 @@ from isi_core.studies.counterfactuals.results import Result
 from isi_core.ui.counterfactuals.kept import Kept
 
 PictureSource = Literal["Built-in", "Folder", "Upload"]
-View = Literal["Counterfactuals", "Influence", "Hierarchy", "Joint", "Per picture", "Planted truth", "Compare", "Table"]
+View = Literal[
+    "Counterfactuals",
+    "Influence",
+    "Hierarchy",
+    "Joint",
+    "Classes",
+    "Per picture",
+    "Planted truth",
+    "Compare",
+    "Table",
+    "Human study",
+    "Repair",
+]
 VIEWS: tuple[View, ...] = (
     "Counterfactuals",
     "Influence",
     "Hierarchy",
     "Joint",
+    "Classes",
     "Per picture",
     "Planted truth",
     "Compare",
     "Table",
+    "Human study",
+    "Repair",
 )
 _KEY = "ranking_desk"
 _KEPT = 24
@@ -91,6 +106,9 @@ class Desk:
     skipped: int = 25
     edit_guidance: float = 10.0
     edit_threshold: float = 0.9
+    instruct_steps: int = 50
+    text_guidance: float = 7.5
+    image_guidance: float = 1.5
     preset: str = "quick look"
     search: str = "exhaustive"
     beam: int = 3

@@ -91,8 +91,8 @@ def _pair(desk: Desk, made: Kept, found: SetResult, delta: Delta, before: Image.
         blended = Image.blend(base.convert("RGB"), after.convert("RGB"), float(desk.blend))
         key = ("difference", made.key, delta.picture, found.edits)
         change, reading = desk.computed(key, lambda: _difference(base, after))
-        one.image(_framed(base, ORIGINAL_FRAME), width="stretch", caption="before")
-        two.image(_framed(blended, COUNTERFACTUAL_FRAME), width="stretch", caption=_blend_words(desk.blend))
+        one.image(framed(base, ORIGINAL_FRAME), width="stretch", caption="before")
+        two.image(framed(blended, COUNTERFACTUAL_FRAME), width="stretch", caption=_blend_words(desk.blend))
         three.image(change, width="stretch", caption="where pixels changed")
         st.slider(
             "Before to after",
@@ -125,7 +125,7 @@ def _blend_words(blend: float) -> str:
     return "after" if blend >= 1 else "before" if blend <= 0 else f"{round(100 * blend)} % after"
 
 
-def _framed(image: Image.Image, colour: str) -> bytes:
+def framed(image: Image.Image, colour: str) -> bytes:
     """The picture in its frame, as in the figures."""
     times = max(1, _SIDE // max(image.size))
     large = image.convert("RGB").resize((image.width * times, image.height * times), Image.Resampling.LANCZOS)
@@ -183,7 +183,7 @@ def _grad_cam(desk: Desk, made: Kept, before: Image.Image, after: Image.Image) -
             return
         key = ("cam", made.key, desk.picture, desk.chosen)
         try:
-            first, second = desk.computed(key, lambda: _maps(load(), [before, after], index))
+            first, second = desk.computed(key, lambda: maps(load(), [before, after], index))
         except StudioError as error:
             st.info(as_written(str(error)), icon=":material/lightbulb:")
             return
@@ -201,7 +201,7 @@ def _class_index(made: Kept, record: dict[str, Any], load: Any) -> int | None:
     return labels.index(made.result.class_label) if made.result.class_label in labels else None
 
 
-def _maps(classifier: Any, images: list[Image.Image], index: int) -> list[bytes]:
+def maps(classifier: Any, images: list[Image.Image], index: int) -> list[bytes]:
     from isi_core.measures.grad_cam import grad_cam
     from isi_core.reports.figures import heat_map_overlay
 

@@ -11,6 +11,7 @@ import streamlit as st
 from isi_core.domain.errors import StudioError
 from isi_core.reports import counterfactual_figures as figures
 from isi_core.reports.charts import Figure
+from isi_core.reports.counterfactual_classes import classes_figure, turned_figure
 from isi_core.reports.counterfactual_examples import counterfactual_plate, joint_figure_plate
 from isi_core.reports.counterfactual_interactions import interaction_figure
 from isi_core.reports.counterfactual_plate import LIGHT, Plate, plate_png, plate_svg
@@ -19,7 +20,7 @@ from isi_core.reports.wording import duration, number
 from isi_core.studies.counterfactuals.results import JointResult, SetResult
 from isi_core.ui import frame
 from isi_core.ui.bound import bound
-from isi_core.ui.counterfactuals import lists, shown
+from isi_core.ui.counterfactuals import classes, human_study, lists, repair, shown
 from isi_core.ui.counterfactuals.desk import VIEWS, Desk
 from isi_core.ui.counterfactuals.kept import Kept
 from isi_core.ui.wording import as_written
@@ -32,7 +33,10 @@ _LEGEND, _SLANTED = 48, 90  # pixels
 def show(desk: Desk, made: Kept) -> None:
     """Summary, the choice of view, and the view."""
     _summary(desk, made)
-    views = [view for view in VIEWS if view != "Planted truth" or shown.truth(desk, made) is not None]
+    hidden = set() if shown.truth(desk, made) is not None else {"Planted truth"}
+    if not made.result.per_class:
+        hidden.add("Classes")
+    views = [view for view in VIEWS if view not in hidden]
     if desk.view not in views:
         desk.view = views[0]
     st.segmented_control("View", views, **bound(desk, "view"), label_visibility="collapsed")
@@ -41,10 +45,13 @@ def show(desk: Desk, made: Kept) -> None:
         "Influence": _influence,
         "Hierarchy": _hierarchy,
         "Joint": _joint,
+        "Classes": classes.show,
         "Per picture": _pictures,
         "Planted truth": _truth,
         "Compare": lists.compare,
         "Table": lists.show,
+        "Human study": human_study.show,
+        "Repair": repair.show,
     }
     try:
         makers[desk.view](desk, made)
@@ -248,6 +255,7 @@ def figures_of(desk: Desk, made: Kept, chosen: list[SetResult]) -> list[Figure]:
         lambda: figures.hierarchy_figure(made.result),
         lambda: interaction_figure(made.result),
         lambda: figures.pictures_figure(made.result, chosen[:_MOST_PANELS]),
+        *((lambda: turned_figure(made.result), lambda: classes_figure(made.result)) if made.result.per_class else ()),
     ]
     if found is not None:
         makers.append(lambda: truth_figure(made.result, found.planted, found.spearman))

@@ -75,8 +75,12 @@ def editor(desk: Desk) -> None:
         "Diffusion pipeline: folder or hub id",
         **bound(desk, "editor_model", partial(choices.adopt_editor_settings, desk)),
         placeholder=choices.diffusion_default(desk),
-        help="Any Stable Diffusion 1.5 or XL checkpoint in diffusers' format, safetensors only.",
+        help="A Stable Diffusion 1.5 or XL checkpoint in diffusers' format (for instruct one that edits by "
+        "instructions), safetensors only.",
     )
+    if desk.editor == "instruct":
+        _instruct(desk)
+        return
     with st.expander("LEDITS++", icon=":material/brush:"):
         left, right = st.columns(2)
         left.number_input("Inversion steps", 2, 1000, **bound(desk, "inversion_steps"))
@@ -91,6 +95,18 @@ def editor(desk: Desk) -> None:
             step=0.05,
             **bound(desk, "edit_threshold"),
             help="High for small regions, low for large ones.",
+        )
+
+
+def _instruct(desk: Desk) -> None:
+    with st.expander("Instruction editing", icon=":material/brush:"):
+        left, right = st.columns(2)
+        left.number_input("Steps", 1, 1000, **bound(desk, "instruct_steps"))
+        right.number_input(
+            "Text guidance", 1.1, 100.0, step=0.5, **bound(desk, "text_guidance"), help="How far it is followed."
+        )
+        left.number_input(
+            "Image guidance", 1.0, 100.0, step=0.1, **bound(desk, "image_guidance"), help="How far the picture stays."
         )
 
 

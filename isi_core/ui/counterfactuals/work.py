@@ -25,7 +25,7 @@ from isi_core.worlds.attributed import WORLDS
 _PARTIAL_EVERY = 1.0  # seconds
 _TOP = 10
 # Seconds an edit before one was made here: a rule draws nothing, a network is asked, a diffusion model runs.
-_GUESS = {"rule": 0.0005, "render": 0.03, "ledits": 8.0}
+_GUESS = {"rule": 0.0005, "render": 0.03, "ledits": 8.0, "instruct": 8.0}
 
 
 @st.cache_resource(show_spinner=False)
@@ -37,7 +37,9 @@ def _rates() -> dict[str, float]:
 def _rate_key(desk: Desk) -> str:
     if choices.chosen_classifier(desk).exact:
         return "rule"
-    return "render" if desk.editor == "render" else f"ledits {desk.editor_model or choices.diffusion_default(desk)}"
+    return (
+        "render" if desk.editor == "render" else f"{desk.editor} {desk.editor_model or choices.diffusion_default(desk)}"
+    )
 
 
 def seconds_an_edit(desk: Desk) -> float:
