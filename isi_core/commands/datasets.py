@@ -5,19 +5,25 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isi_core.commands.parts import plain, tell, watched_progress
 from isi_core.domain.errors import InputError
+
+if TYPE_CHECKING:
+    from isi_core.datasets.importing import Source
+
+
+_SHOWN = 20  # leaks and pairs that are named; --json has all
 
 
 def _import(arguments: argparse.Namespace) -> None:
     from isi_core.datasets.catalogue import proposed_name
     from isi_core.datasets.column_mapping import Mapping, guess_mapping
-    from isi_core.datasets.importing import import_source, open_source, staging_folder
+    from isi_core.datasets.importing import import_source, staging_folder
 
     with staging_folder() as staging:
-        source = open_source(arguments.path, staging, progress=watched_progress())
+        source = _source(arguments, staging)
         mapping = None
         if source.table is not None:
             columns = guess_mapping(source.table.columns)
@@ -38,11 +44,31 @@ def _import(arguments: argparse.Namespace) -> None:
             observations=imported.observations,
             annotated=imported.annotated,
             problems=list(imported.problems),
+            note=source.note,
+            origin=source.origin or None,
         )
         return
+    if source.note:
+        tell(source.note)
     for problem in imported.problems:
         tell(problem)
     print(f"{imported.observations} observations in the dataset {plain(imported.name)}")
+
+
+def _source(arguments: argparse.Namespace, staging: Path) -> Source:
+    """What is to be imported: a path, or a dataset of the hub where the path is `owner/name` or --hub says so."""
+    from isi_core.datasets.hub import ROWS, HubChoice, is_hub_id
+    from isi_core.datasets.importing import open_hub, open_source
+
+    options = arguments.config, arguments.split, arguments.revision
+    if arguments.hub or is_hub_id(str(arguments.path)):
+        rows = ROWS if arguments.rows is None else arguments.rows
+        return open_hub(HubChoice(str(arguments.path), *options, rows), watched_progress())
+    if any(options) or arguments.rows is not None:
+        raise InputError(
+            "--config, --split, --revision and --rows are of datasets of the hub: give owner/name or --hub."
+        )
+    return open_source(arguments.path, staging, progress=watched_progress())
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -70,6 +96,7 @@ def _show(arguments: argparse.Namespace) -> None:
     from isi_core.datasets.built_in import load_dataset
     from isi_core.datasets.card import dataset_card
     from isi_core.datasets.linter import find_leaks, near_duplicates
+    from isi_core.studies.slices import saved_slices, slice_words
 
     dataset = load_dataset(arguments.name)
     card = dataset_card(dataset)
@@ -80,7 +107,8 @@ def _show(arguments: argparse.Namespace) -> None:
         "families": {},
         "problems": list(dataset.problems),
         "leaks": [asdict(leak) for leak in find_leaks(dataset)],
-        "near_duplicates": [asdict(pair) for pair in near_duplicates(dataset)],
+        "near_duplicates": [asdict(pair) for pair in near_duplicates(dataset, watched_progress())],
+        "slices": {name: slice_words(kept) for name, (_, kept) in saved_slices(dataset.name).items()},
     }
     for observation in dataset.observations:
         facts["families"][observation.family] = facts["families"].get(observation.family, 0) + 1
@@ -92,6 +120,12 @@ def _show(arguments: argparse.Namespace) -> None:
         print(f"  {name}: " + ", ".join(f"{plain(str(k) or '-')} {v}" for k, v in facts[name].items()))
     for name in ("problems", "leaks", "near_duplicates"):
         print(f"  {name.replace('_', ' ')}: {len(facts[name])}")
+    for leak in facts["leaks"][:_SHOWN]:
+        print(f"  {plain(leak['observation'])}: the {leak['which']} context {leak['how']}: {plain(leak['sentence'])}")
+    for pair in facts["near_duplicates"][:_SHOWN]:
+        print(f"  {plain(pair['first'])} and {plain(pair['second'])}: {pair['bits']} bits of their hashes differ")
+    for name, words in facts["slices"].items():
+        print(f"  slice {plain(name)}: {plain(words)}")
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -134,7 +168,17 @@ def add(commands: Any) -> None:
         return command
 
     taken = action("import", _import, "a folder, zip file or table becomes a dataset; what is left out is told")
-    taken.add_argument("path", type=Path, metavar="PATH", help="ISI folder, zip, CSV, JSONL, Parquet, or saved dataset")
+    taken.add_argument(
+        "path",
+        type=Path,
+        metavar="PATH",
+        help="ISI folder, zip, CSV, JSONL, Parquet, saved dataset, or hub id owner/name",
+    )
+    taken.add_argument("--hub", action="store_true", help="read PATH by the `datasets` library, also a local folder")
+    taken.add_argument("--config", default="", metavar="NAME", help="of the hub's dataset; default: the only one")
+    taken.add_argument("--split", default="", metavar="NAME", help="of the hub's dataset; default: the only one")
+    taken.add_argument("--revision", default="", metavar="REV", help="branch, tag or commit; default: the newest")
+    taken.add_argument("--rows", type=int, metavar="N", help="read only the first N rows from the hub (1,000)")
     taken.add_argument("--name", default="", metavar="N", help="default: the file's")
     taken.add_argument(
         "--column",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,19 +57,29 @@ def _show(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
+    from isi_core.datasets.isi_folder import require_empty
     from isi_core.reports.pdf import build_report
-    from isi_core.reports.run_export import run_zip
+    from isi_core.reports.run_export import FOLDER, run_zip
+    from isi_core.store.whole_file import write_whole
 
     out: Path = arguments.out
-    if out.exists():
+    single = out.suffix.lower() in (".zip", ".pdf")
+    if single and out.exists():
         raise InputError(f"{out} is there already: choose another name.")
+    if not single:
+        require_empty(out)
     store = _open(arguments)
     made: list[Evaluation] = [store.load(run) for run in arguments.run_id]
-    content = build_report(made) if out.suffix.lower() == ".pdf" else run_zip(made, report=build_report(made))
-    try:
-        out.write_bytes(content)
-    except OSError as error:
-        raise InputError(f"{out} cannot be written ({error.strerror}): choose another place.") from None
+    report = build_report(made)
+    if single:
+        write_whole(out, report if out.suffix.lower() == ".pdf" else run_zip(made, report=report))
+    else:
+        with zipfile.ZipFile(io.BytesIO(run_zip(made, report=report))) as archive:
+            for name in archive.namelist():
+                write_whole(out / name.removeprefix(f"{FOLDER}/"), archive.read(name))
+    if arguments.json:
+        _print({"runs": list(arguments.run_id), "out": str(out)})
+        return
     print(f"{len(made)} runs in {plain(str(out))}")
 
 
@@ -123,12 +135,12 @@ def add(commands: Any) -> None:
         listed.add_argument(f"--{name}", default="", metavar="NAME", help="only runs with this one")
     listed.add_argument("--limit", type=int, default=50, metavar="N", help="at most so many (50)")
     shown = action("show", _show, "one run's answer and measures")
-    exported = action("export", _export, "runs as a zip file that repeats them, or as a PDF report")
+    exported = action("export", _export, "runs as a folder or zip file that repeats them, or as a PDF report")
     repeated = action("rerun", _rerun, "put the same trials to the same model again; exit code 2 where it differs")
     shown.add_argument("run_id", type=int, metavar="RUN", help="its number")
     exported.add_argument("run_id", type=int, nargs="+", metavar="RUN", help="their numbers")
-    exported.add_argument("--out", type=Path, required=True, metavar="FILE", help="a new .zip or .pdf")
+    exported.add_argument("--out", type=Path, required=True, metavar="PATH", help="a new folder, .zip or .pdf")
     repeated.add_argument("source", metavar="RUN|PATH", help="a number, an exported zip, or its run.json's folder")
     repeated.add_argument("--model", default="", metavar="NAME", help="where the model lies now")
-    for command in (listed, shown, repeated):
+    for command in (listed, shown, exported, repeated):
         command.add_argument("--json", action="store_true", help="JSON instead of words")

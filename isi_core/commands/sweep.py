@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import redirect_stdout
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,10 @@ from isi_core.domain.errors import InputError, ModelError
 if TYPE_CHECKING:
     from isi_core.domain.observation import Dataset
     from isi_core.models.shelf import Shelf
+    from isi_core.store.sweeps import SweepResult
     from isi_core.studies.sweep.control import Sweeps, SweepStatus
     from isi_core.studies.sweep.plan import SweepPlan
+    from isi_core.studies.sweep.run import Engine
 
 _POLL = 0.3  # seconds
 _PATIENCE = 20.0  # seconds that a stopped evaluation has to end
@@ -35,6 +38,17 @@ def _sweeps(arguments: argparse.Namespace) -> Sweeps:
 def _process_shelf() -> Shelf:
     """Kept until the process ends: were the worker's the last hand on it, it could still be freeing models by then."""
     return open_shelf()
+
+
+def _engine(arguments: argparse.Namespace) -> Engine | None:
+    """The engine that was asked for; None for this process."""
+    if arguments.engine == "local":
+        if arguments.address is not None or arguments.workers is not None:
+            raise InputError("--address and --workers are of the engine ray: add --engine ray.")
+        return None
+    from isi_core.studies.sweep.ray_engine import AUTO, Cluster, ray_engine
+
+    return ray_engine(Cluster(arguments.address or AUTO, arguments.workers))
 
 
 def _named(arguments: argparse.Namespace, sweeps: Sweeps) -> str:
@@ -64,9 +78,23 @@ def _planned(arguments: argparse.Namespace, sweeps: Sweeps) -> tuple[str, SweepP
         measures=tuple(read_measures(arguments.measure)),
         settings=UncertaintySettings(arguments.rule, arguments.likelihood, arguments.entailment),
         seed=arguments.seed,
-        observations=first_observations(dataset, arguments.limit),
+        observations=_in_slice(arguments, dataset) or first_observations(dataset, arguments.limit),
     )
     return sweeps.create(plan, dataset, arguments.title), plan, dataset
+
+
+def _in_slice(arguments: argparse.Namespace, dataset: Dataset) -> tuple[str, ...] | None:
+    """Ids of the observations in the slice that was named; None without a name."""
+    if not arguments.slice:
+        return None
+    from isi_core.store.runs import Store
+    from isi_core.studies.slices import find_slice, slice_members
+
+    found = slice_members(Store(arguments.store), dataset, find_slice(arguments.slice, dataset.name))
+    limit = getattr(arguments, "limit", None)
+    if not found or (limit is not None and limit < 1):
+        raise InputError(f"The slice {arguments.slice[:80]!r} holds no observation: choose another, or all.")
+    return tuple(o.id for o in found[:limit])
 
 
 def _found_by(name: str | None) -> str | None:
@@ -92,30 +120,32 @@ def _perturbations(arguments: argparse.Namespace) -> list[Any]:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    sweeps = _sweeps(arguments)
+    engine, sweeps = _engine(arguments), _sweeps(arguments)
     sweep, _, dataset = _planned(arguments, sweeps)
     if arguments.probe:
-        sweeps.probe(sweep, dataset)
+        sweeps.probe(sweep, dataset, engine)
         _follow(sweeps, sweep)
     _tell_status(sweeps.status(sweep), arguments.json)
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    sweeps = _sweeps(arguments)
+    engine, sweeps = _engine(arguments), _sweeps(arguments)
     sweep, _, dataset = _planned(arguments, sweeps)
-    _start(sweeps, sweep, arguments, dataset)
+    _start(sweeps, sweep, arguments, dataset, engine)
 
 
 def _resume(arguments: argparse.Namespace) -> None:
-    sweeps = _sweeps(arguments)
+    engine, sweeps = _engine(arguments), _sweeps(arguments)
     sweep = _named(arguments, sweeps)
     if arguments.retry_failed:
         sweeps.retry_failures(sweep)
-    _start(sweeps, sweep, arguments, None)
+    _start(sweeps, sweep, arguments, None, engine)
 
 
-def _start(sweeps: Sweeps, sweep: str, arguments: argparse.Namespace, dataset: Dataset | None) -> None:
-    sweeps.start(sweep, dataset)
+def _start(
+    sweeps: Sweeps, sweep: str, arguments: argparse.Namespace, dataset: Dataset | None, engine: Engine | None
+) -> None:
+    sweeps.start(sweep, dataset, engine)
     status = _follow(sweeps, sweep)
     _tell_status(status, arguments.json)
     if status.error:
@@ -124,6 +154,12 @@ def _start(sweeps: Sweeps, sweep: str, arguments: argparse.Namespace, dataset: D
 
 def _follow(sweeps: Sweeps, sweep: str) -> SweepStatus:
     """The status once nothing runs any more, also in another process; shows progress where a person watches."""
+    # What Ray prints of a lost worker does not belong among the output that a program may read.
+    with redirect_stdout(sys.stderr):
+        return _followed(sweeps, sweep)
+
+
+def _followed(sweeps: Sweeps, sweep: str) -> SweepStatus:
     show = watched_progress()
     try:
         while (status := sweeps.wait(sweep, _POLL)).running:
@@ -197,17 +233,43 @@ def _stop(arguments: argparse.Namespace) -> None:
 
 
 def _analyse(arguments: argparse.Namespace) -> None:
-    from isi_core.reports.sweep_tables import analysis_json, analysis_text, published_note
+    from isi_core.reports.published import published_note
+    from isi_core.reports.sweep_tables import analysis_json, analysis_text
 
     sweeps = _sweeps(arguments)
     sweep = _named(arguments, sweeps)
-    analysis, found = _analysed(sweeps, sweep, arguments.reference)
+    results, words, warning = _sliced(arguments, sweeps, sweep)
+    analysis, found = _analysed(sweeps, sweep, arguments.reference, results)
+    if arguments.pdf is not None:
+        from isi_core.reports.sweep_report import sweep_report
+        from isi_core.store.whole_file import write_whole
+
+        plan, record = sweeps.plan(sweep), sweeps.records.get(sweep)
+        write_whole(arguments.pdf, sweep_report(plan, record, results, analysis, found, words, warning))
     if arguments.json:
-        print(json.dumps(analysis_json(analysis, found), allow_nan=False), flush=True)
+        print(json.dumps({"slice": words or None, **analysis_json(analysis, found)}, allow_nan=False), flush=True)
         return
+    for line in filter(None, (words, warning)):
+        print(plain(line))
     print(_plain_lines(analysis_text(analysis, found)))
     if note := published_note(analysis.models):
         print(f"\n{note}")
+
+
+def _sliced(arguments: argparse.Namespace, sweeps: Sweeps, sweep: str) -> tuple[list[SweepResult], str, str]:
+    """The results, of the slice alone where one was named; the slice in words, and what must be said beside them."""
+    results = sweeps.results(sweep)
+    if not arguments.slice:
+        return results, "", ""
+    from isi_core.datasets.built_in import load_dataset
+    from isi_core.studies.slices import find_slice, slice_warning, slice_words
+
+    dataset = load_dataset(sweeps.plan(sweep).dataset)
+    wanted, members = find_slice(arguments.slice, dataset.name), set(_in_slice(arguments, dataset) or ())
+    chosen = [r for r in results if r.observation in members]
+    if not chosen:
+        raise InputError("No evaluation of this sweep lies in this slice: choose another slice, or all.")
+    return chosen, f"{arguments.slice}: {slice_words(wanted)}", slice_warning(wanted)
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -229,13 +291,15 @@ def _export(arguments: argparse.Namespace) -> None:
     print(f"{count} files in {plain(str(arguments.out))}")
 
 
-def _analysed(sweeps: Sweeps, sweep: str, reference: str | None) -> tuple[Any, Any]:
+def _analysed(
+    sweeps: Sweeps, sweep: str, reference: str | None, results: list[SweepResult] | None = None
+) -> tuple[Any, Any]:
     from isi_core.studies.sweep.analysis import analyse
     from isi_core.studies.sweep.calibration import calibrations
 
-    plan, results = sweeps.plan(sweep), sweeps.results(sweep)
+    plan, chosen = sweeps.plan(sweep), sweeps.results(sweep) if results is None else results
     labels = plan.model_labels, plan.condition_keys
-    return analyse(results, *labels, reference), calibrations(results, *labels)
+    return analyse(chosen, *labels, reference), calibrations(chosen, *labels)
 
 
 def _plain_lines(text: str) -> str:
@@ -261,6 +325,7 @@ def _add_plan_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--measure", default="answer,uncertainty,attention", metavar="LIST", help="default: %(default)s"
     )
+    command.add_argument("--slice", default="", metavar="NAME", help="only the observations of this saved slice")
     command.add_argument("--limit", type=int, metavar="N", help="only the first N observations")
     command.add_argument("--entailment", default="tiny-nli", metavar="MODEL", help="compares the sampled answers")
     command.add_argument("--rule", default="loose", choices=("loose", "strict"), help="when two answers mean the same")
@@ -292,8 +357,18 @@ def add(commands: Any) -> None:
         _add_plan_options(command)
     resume = action("resume", _resume, "do what is missing of a sweep that was stopped or killed")
     resume.add_argument("--retry-failed", action="store_true", help="also try again what failed")
-    for command in (run, resume):
-        command.add_argument("--engine", default="local", choices=("local",), help="where it runs (local)")
+    for command in (plan, run, resume):
+        command.add_argument(
+            "--engine", default="local", choices=("local", "ray"), help="this process (local), or a Ray cluster (ray)"
+        )
+        command.add_argument(
+            "--address",
+            metavar="auto|local|HOST:PORT",
+            help="which Ray: this machine's cluster (auto), or one of its own",
+        )
+        command.add_argument(
+            "--workers", type=int, metavar="N", help="on Ray; default: one a GPU, or one a CPU where there is no GPU"
+        )
     action("status", _status, "how far a sweep is")
     action("list", _list, "every sweep of the store", named=False)
     action("pause", _stop, "have it stop after the evaluation that is being made")
@@ -304,5 +379,7 @@ def add(commands: Any) -> None:
         command.add_argument(
             "--reference", metavar="CONDITION", help="what effects are taken against; default: the first"
         )
+    analyse.add_argument("--slice", default="", metavar="NAME", help="only the observations of this saved slice")
+    analyse.add_argument("--pdf", type=Path, metavar="FILE", help="also write the analysis as a PDF")
     export.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new or empty folder")
     export.add_argument("--no-figures", action="store_true", help="tables only")

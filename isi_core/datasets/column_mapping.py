@@ -21,7 +21,18 @@ NEEDED = ("image", "question")
 MAX_FILES = 500_000
 """Files below the table's folder that are looked through for a picture."""
 _GUESSES: dict[str, tuple[str, ...]] = {
-    "image": ("image", "img", "picture", "photo", "image_path", "img_path", "image_file", "filename", "file_name"),
+    "image": (
+        "image",
+        "img",
+        "picture",
+        "photo",
+        "image_path",
+        "img_path",
+        "image_file",
+        "filename",
+        "file_name",
+        "image_1",
+    ),
     "question": ("question", "query", "prompt", "text"),
     "answer": ("answer", "label", "truth", "ground_truth", "gt", "target", "answers"),
     "complementary": ("complementary", "helpful", "supporting_context", "context", "hint"),

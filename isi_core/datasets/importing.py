@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -15,6 +15,7 @@ from uuid import uuid4
 from isi_core.datasets.archive import unpack_zip
 from isi_core.datasets.catalogue import new_dataset_folder, write_import_report
 from isi_core.datasets.column_mapping import Mapping, mapped_rows
+from isi_core.datasets.hub import HubChoice, read_hub
 from isi_core.datasets.isi_folder import (
     CSV_NAME,
     NO_ANNOTATED,
@@ -23,6 +24,7 @@ from isi_core.datasets.isi_folder import (
     load_isi_folder,
     write_isi_folder,
 )
+from isi_core.datasets.multiple_choice import is_multiple_choice, yes_no_table
 from isi_core.datasets.pictures import open_picture
 from isi_core.datasets.tables import STATE, SUFFIXES, Table, read_table
 from isi_core.domain.errors import InputError
@@ -46,6 +48,8 @@ class Source:
     table : read whole, where it is one.
     pictures : the folder that the table's pictures are looked for in; None for a table that came alone.
     problems : what was left out so far.
+    note : what was made of it before it could be imported; "" for nothing.
+    origin : of a dataset of the hub its repository, config, split, revision and the library that read it.
     """
 
     name: str
@@ -53,6 +57,8 @@ class Source:
     table: Table | None
     pictures: Path | None
     problems: tuple[str, ...] = ()
+    note: str = ""
+    origin: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,34 @@ def open_source(path: Path, staging: Path, alone: bool = False, progress: Progre
     ------
     InputError : there is nothing that can be imported.
     """
-    path = path.expanduser()
+    return _converted(_opened(path.expanduser(), staging, alone, progress))
+
+
+def open_hub(choice: HubChoice, progress: Progress | None = None) -> Source:
+    """The first rows of a dataset of the hub.
+
+    Raises
+    ------
+    InputError : what `read_hub` raises.
+    """
+    found = read_hub(choice, progress)
+    name = choice.repository.strip().rstrip("/").rsplit("/", 1)[-1]
+    return _converted(Source(name, None, found.table, found.folder, origin=found.origin))
+
+
+def _converted(source: Source) -> Source:
+    """Multiple choice as yes/no questions; anything else as it is."""
+    if source.table is None or not is_multiple_choice(source.table.columns):
+        return source
+    table = yes_no_table(source.table)
+    note = (
+        f"These are multiple-choice questions in MMMU's form: {len(table.rows):,} of {len(source.table.rows):,} can be "
+        "asked as yes/no questions, each about its right option or a wrong one, drawn by lot."
+    )
+    return replace(source, table=table, note=note)
+
+
+def _opened(path: Path, staging: Path, alone: bool, progress: Progress | None) -> Source:
     if path.is_dir():
         return _folder(path, path.resolve().name, [])
     if not path.is_file():
@@ -116,6 +149,9 @@ def _folder(folder: Path, name: str, problems: list[str]) -> Source:
     levels = [folder]
     for _ in range(_DEPTH):
         for level in levels:
+            saved = [child.name for child in _children(level) if (child / STATE).is_file()]
+            if len(saved) > 1:
+                raise InputError(f"{name} holds several splits: give the folder of {' or '.join(saved[:20])}.")
             if (level / STATE).is_file():
                 return Source(name, None, read_table(level), level, tuple(problems))
             tables = [child for child in _children(level) if child.suffix.lower() in SUFFIXES and child.is_file()]
@@ -162,14 +198,25 @@ def import_source(
             reason = f" First of {len(problems)} reasons: {problems[0]}" if problems else ""
             raise InputError(f"Nothing in {source.name} can be imported.{reason}")
         report = {
-            "source": source.name,
+            "source": _source_words(source),
             "imported": datetime.now(UTC).isoformat(timespec="seconds"),
             "observations": len(made),
             "problems": problems,
+            **({"note": source.note} if source.note else {}),
+            **({"origin": source.origin} if source.origin else {}),
         }
         write_import_report(folder, report)
     annotated = sum(o.annotated is not None for o in made.observations)
     return Imported(name, len(made), annotated, tuple(problems))
+
+
+def _source_words(source: Source) -> str:
+    """The source's name, of the hub with what pins it."""
+    if not source.origin:
+        return source.name
+    origin = source.origin
+    at = f"revision {origin['revision'][:12]}" if origin["revision"] else "a local folder"
+    return f"{origin['repository']} ({origin['config']}, {origin['split']}, {at})"
 
 
 def _checked(dataset: Dataset, problems: list[str], progress: Progress | None) -> Iterator[FolderRow]:

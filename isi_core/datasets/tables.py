@@ -90,7 +90,7 @@ def _csv(name: str, text: str, problems: list[str]) -> Table:
         if not any(cell.strip() for cell in cells):
             continue
         if not columns:
-            columns = _columns(name, cells)
+            columns = checked_columns(name, cells)
             continue
         number += 1
         while len(cells) > len(columns) and not cells[-1]:
@@ -125,7 +125,7 @@ def _json_lines(name: str, text: str, problems: list[str]) -> Table:
         _check_count(name, len(rows))
         columns.update(dict.fromkeys(row))
         rows.append((number, row))
-    named = _columns(name, columns)
+    named = checked_columns(name, columns)
     return Table(name, named, tuple((i, {c: row.get(c) for c in named}) for i, row in rows), tuple(problems))
 
 
@@ -176,7 +176,7 @@ def _arrow_folder(folder: Path) -> Table:
 
 
 def _batches(name: str, columns: Iterable[str], batches: Iterable[Any], before: int = 0) -> Table:
-    named = _columns(name, columns)
+    named = checked_columns(name, columns)
     rows: list[tuple[int, dict[str, Any]]] = []
     for batch in batches:
         for row in batch.to_pylist():
@@ -185,7 +185,13 @@ def _batches(name: str, columns: Iterable[str], batches: Iterable[Any], before: 
     return Table(name, named, tuple(rows))
 
 
-def _columns(name: str, columns: Iterable[str]) -> tuple[str, ...]:
+def checked_columns(name: str, columns: Iterable[str]) -> tuple[str, ...]:
+    """The column names without spaces around them.
+
+    Raises
+    ------
+    InputError : there are too many, or two of the same name.
+    """
     named = tuple(str(column).strip() for column in columns)
     if len(named) > MAX_COLUMNS:
         raise InputError(f"{name} has more than {MAX_COLUMNS} columns: leave out those that are not needed.")

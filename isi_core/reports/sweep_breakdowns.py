@@ -16,10 +16,12 @@ from isi_core.studies.sweep.analysis import Analysis
 from isi_core.studies.sweep.calibration import Calibration
 
 MOST_CURVES = 16
+MOST_WRITTEN = 12
+"""Conditions whose numbers have room in the cells of a flip matrix."""
 
 
 def flip_figure(analysis: Analysis, model: str) -> Figure:
-    """Share of the observations whose verdict differs, condition by condition; one view, so that a page can select."""
+    """Share of the observations whose verdict differs, condition by condition."""
     import altair as alt
 
     rows = [
@@ -27,6 +29,7 @@ def flip_figure(analysis: Analysis, model: str) -> Figure:
             "first": f.first,
             "second": f.second,
             "share": f.share,
+            "dark": f.share > 0.55,
             "shown": number(f.share) if f.first != f.second else "",
             "of": f"{f.flips} of {f.n}",
         }
@@ -35,27 +38,29 @@ def flip_figure(analysis: Analysis, model: str) -> Figure:
     ]
     order = [c for c in analysis.conditions if any(r["first"] == c for r in rows)]
     axis = alt.Axis(labelAngle=-40, orient="top", labelLimit=180, labelOverlap=False, domain=False, ticks=False)
-    chart = (
-        alt.Chart(data(rows))
-        .mark_rect(color=MEASURE, stroke=GREY, strokeOpacity=0.35)
-        .encode(
-            x=alt.X("second:N", sort=order, title=None, axis=axis),
-            y=categories("first", "", order=order, limit=190),
-            opacity=alt.Opacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0.04, 1]), legend=None),
-            tooltip=[
-                alt.Tooltip("first:N", title="condition"),
-                alt.Tooltip("second:N", title="against"),
-                alt.Tooltip("of:N", title="verdicts that differ"),
-                alt.Tooltip("shown:N", title="share"),
-            ],
-        )
+    tooltip = [
+        alt.Tooltip("first:N", title="condition"),
+        alt.Tooltip("second:N", title="against"),
+        alt.Tooltip("of:N", title="verdicts that differ"),
+        alt.Tooltip("shown:N", title="share"),
+    ]
+    base = alt.Chart(data(rows)).encode(
+        x=alt.X("second:N", sort=order, title=None, axis=axis), y=categories("first", "", order=order, limit=190)
     )
+    cells = base.mark_rect(color=MEASURE, stroke=GREY, strokeOpacity=0.35).encode(
+        opacity=alt.Opacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0.04, 1]), legend=None), tooltip=tooltip
+    )
+    layers = [cells.add_params(picked("first", "second"))]
+    if len(order) <= MOST_WRITTEN:
+        ink = alt.condition("datum.dark", alt.value("black"), alt.value(GREY))
+        layers.append(base.mark_text(fontSize=10).encode(text="shown:N", color=ink, tooltip=tooltip))
     reading = (
-        "The fuller the colour, the more observations got another verdict under the one condition than under the "
-        "other (hover for numbers; 0 is none, 1 all). A row that stays pale is an intervention that is ignored."
+        "Each cell is the share of observations that got another verdict under the one condition than under the "
+        "other (0 none, 1 all): the fuller the colour, the more"
+        + ("" if len(order) <= MOST_WRITTEN else " (hover for the numbers)")
+        + ". A row that stays pale is an intervention that is ignored."
     )
-    chart = chart.add_params(picked("first", "second"))
-    return Figure(finish(chart, 300, 34 * max(3, len(order))), reading, f"sweep_flips_{file_part(model)}")
+    return Figure(finish(alt.layer(*layers), 300, 34 * max(3, len(order))), reading, f"sweep_flips_{file_part(model)}")
 
 
 def auroc_figure(found: Sequence[Calibration], models: Sequence[str], conditions: Sequence[str]) -> Figure:
@@ -96,35 +101,32 @@ def risk_figure(found: Sequence[Calibration], condition: str, model: str) -> Fig
     shown = [*[c for c in own if c is not chosen][: MOST_CURVES - 1], chosen]
     rows = [
         {"condition": c.condition, "coverage": p.coverage, "risk": p.risk, "shown": number(p.risk)}
-        | {"of": percent(p.coverage), "threshold": number(p.threshold)}
+        | {"of": percent(p.coverage), "threshold": number(p.threshold), "limit": p.threshold}
         for c in shown
         for p in c.curve
     ]
     here = f"datum.condition === {_quoted(condition)}"
-    base = (
-        alt.Chart(data(rows))
-        .mark_line(point=alt.OverlayMarkDef(size=26), interpolate="linear")
-        .encode(
-            x=alt.X("coverage:Q", title="coverage: share answered (0 to 1)", scale=unit_scale(), axis=share_axis()),
-            y=alt.Y("risk:Q", title="risk: share wrong (0 to 1)", scale=unit_scale(), axis=share_axis()),
-            detail="condition:N",
-            color=alt.condition(here, alt.value(MEASURE), alt.value(GREY)),
-            opacity=alt.condition(here, alt.value(1), alt.value(0.3)),
-            strokeWidth=alt.condition(here, alt.value(3), alt.value(1.2)),
-            tooltip=[
-                alt.Tooltip("condition:N"),
-                alt.Tooltip("of:N", title="surest answers"),
-                alt.Tooltip("shown:N", title="share wrong"),
-                alt.Tooltip("threshold:N", title="entropy up to (nats)"),
-            ],
-        )
+    base = alt.Chart(data(rows)).encode(
+        x=alt.X("coverage:Q", title="coverage: share answered (0 to 1)", scale=unit_scale(), axis=share_axis()),
+        y=alt.Y("risk:Q", title="risk: share wrong (0 to 1)", scale=unit_scale(), axis=share_axis()),
+        detail="condition:N",
+        color=alt.condition(here, alt.value(MEASURE), alt.value(GREY)),
+        opacity=alt.condition(here, alt.value(1), alt.value(0.3)),
+        tooltip=[
+            alt.Tooltip("condition:N"),
+            alt.Tooltip("of:N", title="surest answers"),
+            alt.Tooltip("shown:N", title="share wrong"),
+            alt.Tooltip("threshold:N", title="entropy up to (nats)"),
+        ],
     )
+    lines = base.mark_line(interpolate="linear").encode(strokeWidth=alt.condition(here, alt.value(3), alt.value(1.2)))
+    points = base.mark_point(filled=True, size=34).add_params(picked("condition", "limit"))
     reading = (
         f"If only the surest answers were given (left), how many of them would be wrong? A curve that rises to the "
         f"right means that entropy knows; a flat one that it does not. In colour “{condition}” (area "
         f"{number(chosen.area)}, {number(chosen.wrong / chosen.n)} wrong in all), grey the other conditions."
     )
-    return Figure(finish(base, 320, 260), reading, f"sweep_risk_coverage_{file_part(model)}")
+    return Figure(finish(alt.layer(lines, points), 320, 260), reading, f"sweep_risk_coverage_{file_part(model)}")
 
 
 def family_figure(analysis: Analysis, model: str) -> Figure:

@@ -254,7 +254,7 @@ def schedule_figure(analysis: Analysis, conditions: Sequence[Condition], kind: s
         found = analysis.summary(model, c.key)
         if found is not None and measure in found.values:
             strength = c.perturbation.strength if c.perturbation is not None else 0.0
-            rows.append({"preset": preset, "strength": strength, **bounds(found.values[measure])})
+            rows.append({"preset": preset, "condition": c.key, "strength": strength, **bounds(found.values[measure])})
     if not rows:
         raise InputError(f"There is no {kind} with this measure in the sweep: choose another measure.")
     top = 1.0 if _shares(measure) else max(*(r["high"] for r in rows), 0.1) * 1.05
@@ -265,7 +265,7 @@ def schedule_figure(analysis: Analysis, conditions: Sequence[Condition], kind: s
     # On both channels, so that the two legends are one that shows colour and dash.
     legend = alt.Legend(title=None, orient="top", columns=3, labelLimit=200, symbolType="stroke", symbolSize=300)
     base = alt.Chart(data(rows)).encode(
-        x=alt.X("strength:Q", title=f"{kind} ({units[kind]})", axis=alt.Axis(grid=False)),
+        x=alt.X("strength:Q", title=f"{kind} ({units[kind]})", axis=alt.Axis(grid=False, tickCount=8)),
         color=alt.Color(
             "preset:N",
             scale=alt.Scale(domain=names, range=[_MODELS[i % len(_MODELS)] for i in range(len(names))]),
@@ -283,7 +283,10 @@ def schedule_figure(analysis: Analysis, conditions: Sequence[Condition], kind: s
     bars = base.mark_rule(strokeWidth=3, opacity=0.4).encode(
         y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q", tooltip=tooltip
     )
-    line = base.mark_line(strokeWidth=2.2, point=alt.OverlayMarkDef(size=50)).encode(
+    points = base.mark_point(filled=True, size=60, opacity=1).encode(
+        y=alt.Y("estimate:Q", title=title, scale=scale), tooltip=tooltip
+    )
+    line = base.mark_line(strokeWidth=2.2).encode(
         y=alt.Y("estimate:Q", title=title, scale=scale),
         strokeDash=alt.StrokeDash(
             "preset:N", scale=alt.Scale(domain=names, range=[dashes[i % 4] for i in range(len(names))]), legend=legend
@@ -294,7 +297,8 @@ def schedule_figure(analysis: Analysis, conditions: Sequence[Condition], kind: s
         f"The {TITLES[measure]} as the {kind} grows, 95 % intervals as bars; strength 0 is the picture without it. A "
         "line that stays level does not depend on what the perturbation destroys."
     )
-    return Figure(finish(alt.layer(bars, line), 340, 260), reading, f"sweep_{kind}_{measure}_{file_part(model)}")
+    layers = alt.layer(bars, line, points.add_params(picked("condition")))
+    return Figure(finish(layers, 340, 260), reading, f"sweep_{kind}_{measure}_{file_part(model)}")
 
 
 def file_part(name: str) -> str:

@@ -14,31 +14,6 @@ from isi_core.studies.averages import MEASURES
 from isi_core.studies.sweep.analysis import MEANS, RATES, Analysis, is_right
 from isi_core.studies.sweep.calibration import Calibration
 
-PUBLISHED = {
-    "llava-1.5": ("LLaVA", (1.21, 4.90, 0.15, 0.28, 0.09)),
-    "llava-vicuna": ("LLaVA-Vicuna", (1.25, 4.67, 0.08, 0.11, 0.19)),
-    "llava-next": ("LLaVA-NeXT", (1.21, 4.41, 0.35, 0.44, 0.26)),
-}
-"""Means that the ISI tool displays: semantic entropy, clusters, attention to question, image and context."""
-
-
-def published_note(models: Sequence[str]) -> str:
-    """The published means of the models' families as a footnote; "" where there are none."""
-    found = []
-    for start, (family, means) in PUBLISHED.items():
-        if any(model.lower().startswith(start) for model in models):
-            entropy, clusters, *shares = (f"{m:.2f}" for m in means)
-            found.append(
-                f"{family}: semantic entropy {entropy}, clusters {clusters}, attention to question / image / context "
-                f"{' / '.join(shares)}"
-            )
-    if not found:
-        return ""
-    return (
-        f"Published means (as the ISI tool displays them) · {'; '.join(found)}. Its attention is summed over answer "
-        "tokens with guessed spans, so it is no share of ours and is not drawn on our axes."
-    )
-
 
 def results_csv(results: Sequence[SweepResult], answers: Mapping[str, str] | None = None) -> bytes:
     """One row an evaluation (UTF-8), failures with their sentence; empty cells for what was not measured."""
@@ -150,6 +125,24 @@ def summary_rows(analysis: Analysis) -> list[dict[str, str]]:
             row[name] = _words(found) if found is not None else "–"
         rows.append(row)
     return rows
+
+
+def mcnemar_rows(analysis: Analysis) -> list[dict[str, str | int]]:
+    """McNemar's exact tests as a table to read; empty where no truth is known."""
+    return [
+        {
+            "model": e.model,
+            "condition": e.condition,
+            "observations": e.n,
+            "verdicts that differ": e.flips,
+            "right only here": e.mcnemar.first_only,
+            "right only in the reference": e.mcnemar.second_only,
+            "McNemar p": number(e.mcnemar.p_value),
+            "p by Holm": number(e.p_adjusted),
+        }
+        for e in analysis.effects
+        if e.mcnemar is not None
+    ]
 
 
 def analysis_json(analysis: Analysis, found: Sequence[Calibration]) -> dict[str, Any]:

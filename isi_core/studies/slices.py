@@ -12,8 +12,9 @@ from uuid import uuid4
 from isi_core.domain.errors import InputError
 from isi_core.domain.home import home_folder
 from isi_core.domain.observation import Dataset, Observation
-from isi_core.store.runs import StoredRun
-from isi_core.studies.observed import Observed, judged
+from isi_core.store.run_search import models_of
+from isi_core.store.runs import Store, StoredRun
+from isi_core.studies.observed import Observed, disagreeing, judged, observe
 
 MEASURES = ("semantic_entropy", "n_clusters", "attention_image", "attention_context", "attention_question")
 FLIPS = ("any", "flips", "does not flip")
@@ -136,6 +137,49 @@ def sliced(
     disputed : as `disagreeing` gives it; needed where the slice asks for disagreement.
     """
     return [o for o in dataset.observations if wanted.holds(o, observed.get(o.id), disputed)]
+
+
+def slice_members(store: Store, dataset: Dataset, wanted: Slice) -> list[Observation]:
+    """The observations in a slice, in the dataset's order; what it asks of stored runs is looked up.
+
+    Raises
+    ------
+    InputError : the database is damaged.
+    """
+    observed = observe(store, dataset, wanted.model) if wanted.needs_runs and wanted.model else {}
+    return sliced(dataset, wanted, observed, disputed_in(store, dataset, wanted))
+
+
+def disputed_in(store: Store, dataset: Dataset, wanted: Slice) -> set[str]:
+    """Ids on which the models that were asked disagree; empty where the slice does not ask for it."""
+    if wanted.agreement == "any":
+        return set()
+    each = (observe(store, dataset, model) for model in models_of(store, dataset.name))
+    return disagreeing(each, wanted.image, wanted.context)
+
+
+def find_slice(name: str, dataset: str) -> Slice:
+    """A saved slice of a dataset by its name.
+
+    Raises
+    ------
+    InputError : there is none of that name, or the file of slices cannot be read.
+    """
+    found = saved_slices(dataset)
+    if name in found:
+        return found[name][1]
+    known = ", ".join(list(found)[:20]) or "none yet"
+    raise InputError(f"There is no slice {name[:80]!r} of {dataset} (saved: {known}): save one on the Dataset Browser.")
+
+
+def slice_warning(wanted: Slice) -> str:
+    """What must be said beside numbers over a slice that stored runs chose; "" for one that only the data chose."""
+    if not wanted.needs_runs:
+        return ""
+    return (
+        "This slice was chosen by what stored runs said, so numbers over it describe the chosen cases; they do not "
+        "estimate how often such things happen."
+    )
 
 
 def slices_path() -> Path:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import argparse
 import io
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 from PIL import Image
@@ -58,6 +61,20 @@ def take(browser: Browser, studio: str, folder: Path) -> None:
     with visiting(browser, studio, WIDTH) as (page, _):
         page.get_by_text("Last runs").wait_for()
         _save(page, folder / "home.png")
+    with visiting(browser, f"{studio}/Dataset_Browser", WIDTH) as (page, _):
+        pages.preset(page, "browser_section", "Sweeps").click()
+        page.locator(".st-key-chart_sweeps_conditions").first.wait_for()
+        _save(page, folder / "sweep.png")
+
+
+def sweep(home: Path) -> None:
+    """The built-in dataset under nine conditions, every measure, with the embedded model; some minutes."""
+    conditions = ["--images", "natural,annotated,random", "--contexts", "none,complementary,contradictory"]
+    measures = ["--measure", "answer,uncertainty,attention"]
+    command = [sys.executable, "-m", "isi_core", "sweep", "run", "--dataset", "isi_scenes", "--model", "tiny-llava"]
+    began = time.monotonic()
+    subprocess.run([*command, *conditions, *measures, "--store", str(home)], check=True, cwd=ROOT)
+    print(f"nine conditions, all measures: {(time.monotonic() - began) / 60:.1f} minutes")
 
 
 def main() -> None:
@@ -65,8 +82,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.browser.screenshots", description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "screenshots", metavar="FOLDER")
     folder = parser.parse_args().out
-    with tempfile.TemporaryDirectory() as home, serving(Path(home)) as studio, browsing() as browser:
-        take(browser, studio, folder)
+    with tempfile.TemporaryDirectory() as home:
+        sweep(Path(home))
+        with serving(Path(home)) as studio, browsing() as browser:
+            take(browser, studio, folder)
 
 
 if __name__ == "__main__":

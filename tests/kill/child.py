@@ -13,7 +13,7 @@ from pathlib import Path
 from isi_core.models.shelf import Shelf
 from isi_core.store.runs import Store
 from isi_core.studies.jobs import Jobs
-from isi_core.studies.sweep import run
+from isi_core.studies.sweep import asking
 from isi_core.studies.sweep.control import Sweeps
 
 BATCH = 2
@@ -23,15 +23,15 @@ BATCH = 2
 def work(store: Path, sweep: str, log: Path) -> None:
     """Run the sweep; each evaluation that is begun leaves a line in the log."""
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    real = run.evaluate_together
-    run.BATCH = BATCH
+    real = asking.evaluate_together
+    asking.BATCH = BATCH
 
     def logged(trials, *arguments, **options):  # type: ignore[no-untyped-def]
         for trial in trials:
             os.write(descriptor, f"{trial.observation_id} {trial.image_kind} {trial.context_kind}\n".encode())
         return real(trials, *arguments, **options)
 
-    run.evaluate_together = logged
+    asking.evaluate_together = logged
     opened = Store(store)
     sweeps = Sweeps(opened, Jobs(opened, workers=1), Shelf)
     sweeps.start(sweep)

@@ -296,6 +296,25 @@ def test_an_uploaded_zip_is_imported_and_a_broken_one_told(home: Path) -> None:
     assert list((home / "imports").iterdir()) == []
 
 
+def test_a_dataset_in_the_hubs_form_is_read_and_imported(tmp_path: Path) -> None:
+    folder = tmp_path / "colours"
+    folder.mkdir()
+    (folder / "red.png").write_bytes(png())
+    (folder / "metadata.csv").write_text("file_name,question,answer\nred.png,Is it red?,yes\n")
+    at = visit("Import")
+    assert at.button(key="browser_import_hub").disabled, "nothing was named yet"
+    at.text_input(key="browser_hub_name_0").set_value("no dataset")
+    visitor.run(at)
+    settle(visitor.press(at, "browser_import_hub"))
+    assert any("give it as owner/name" in message for message in visitor.messages(at))
+    at.text_input(key="browser_hub_name_0").set_value(str(folder))
+    visitor.run(at)
+    settle(visitor.press(at, "browser_import_hub"))
+    assert visitor.shows(at, "default · train · a local folder")
+    settle(visitor.press(at, "browser_import"))
+    assert visitor.shows(at, "**colours** is imported: 1 observations")
+
+
 def test_an_observation_is_written_drawn_on_changed_and_deleted() -> None:
     at = visit("Author")
     assert visitor.shows(at, "The built-in dataset stays as it is")
@@ -358,8 +377,14 @@ def test_the_card_counts_and_lints(tmp_path: Path) -> None:
     assert (counts["Observations"], counts["Truth yes"], counts["Truth unknown"]) == ("2", "1", "1")
     labels = [expander.label for expander in at.expander]
     assert any("that use every word of the question: 1" in label for label in labels)
+    (leak,) = next(t.value for t in at.dataframe if "sentence" in t.value.columns).to_dict("records")
+    assert (leak["observation"], leak["context"]) == ("a", "contradictory")
+    assert leak["picture"].startswith("data:image/png;base64,")
+    assert {"PNG", "SVG", "CSV"} <= {e.label for e in at.get("download_button")}
     settle(visitor.press(at, "browser_pairs"))
     assert any("Pictures that are nearly the same: 1" in expander.label for expander in at.expander)
+    pictures = [element for element in visitor.elements(at) if element.type in ("imgs", "image")]
+    assert visitor.shows(at, "a and b: ") and len(pictures) == 2, "both with their thumbnails"
     visitor.press(at, "browser_pair_0")
     assert visitor.shows(at, "**Pinned**") and {desk(at).current, desk(at).pinned} == {"a", "b"}
     turn(at, "Dataset card")

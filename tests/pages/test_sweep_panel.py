@@ -5,16 +5,22 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from isi_core.datasets.built_in import load_dataset
+from isi_core.store.sweeps import SweepResult
 from isi_core.studies.averages import load_averages
+from isi_core.studies.slices import Slice, save_slice
 from isi_core.studies.sweep.control import PROBE, Sweeps
-from isi_core.ui.sweeps import engine, findings
+from isi_core.ui.sweeps import downloads, engine
+from isi_core.ui.sweeps.analysed import analysed
 from isi_core.ui.sweeps.desk import Desk
+from isi_core.ui.sweeps.rows import behind
 from tests.pages import visitor
 
 FIRST = 3
@@ -136,6 +142,41 @@ def test_pause_resume_cancel_and_delete(at: AppTest, sweeps: Sweeps) -> None:
     assert sweeps.all() == [] and "sweeps_resume" not in keys(at, "button")
 
 
+def test_a_saved_slice_is_swept_and_every_chart_can_be_of_a_slice(at: AppTest, sweeps: Sweeps) -> None:
+    assert "sweeps_slice" not in keys(at, "selectbox"), "there is nothing to choose before a slice was saved"
+    dataset = load_dataset()
+    family = dataset.observations[0].family
+    members = [o.id for o in dataset.observations if o.family == family]
+    save_slice("one family", "isi_scenes", Slice(families=(family,)))
+    save_slice("first", "isi_scenes", Slice(words=dataset.observations[0].image.stem))
+    save_slice("none of it", "isi_scenes", Slice(words=next(o for o in dataset.observations if o.family != family).id))
+    save_slice("asked", "isi_scenes", Slice(model="tiny-llava", verdicts=("yes", "no", "unclear")))
+    visitor.run(at)
+    at.multiselect(key="sweeps_images").set_value(["natural"])
+    at.multiselect(key="sweeps_contexts").set_value(["none"])
+    at.multiselect(key="sweeps_measures").set_value(["answer"])
+    at.selectbox(key="sweeps_take").set_value("slice: one family")
+    visitor.run(at)
+    assert visitor.shows(at, f"**{len(members)} evaluations**") and visitor.shows(at, f"family: {family}")
+    visitor.press(at, "sweeps_start")
+    settle(at, sweeps)
+    sweep = desk(at).sweep
+    assert "slice: one family" in sweeps.status(sweep).title
+    assert {r.observation for r in sweeps.results(sweep)} == set(members)
+    at.selectbox(key="sweeps_slice").set_value("first")
+    visitor.run(at)
+    assert visitor.shows(at, "Slice first: ") and not visitor.shows(at, "estimate how often")
+    assert {r.observation for r in analysed(desk(at), dataset, sweep).results} == {dataset.observations[0].id}
+    at.selectbox(key="sweeps_slice").set_value("asked")
+    visitor.run(at)
+    assert visitor.shows(at, "do not estimate how often such things happen")
+    assert len(analysed(desk(at), dataset, sweep).results) == len(members)
+    at.selectbox(key="sweeps_slice").set_value("none of it")
+    visitor.run(at)
+    assert visitor.shows(at, "No evaluation of this sweep lies in this slice")
+    assert "sweeps_download_pdf" not in keys(at, "download_button")
+
+
 def test_an_unknown_model_is_refused_in_one_sentence(at: AppTest, sweeps: Sweeps) -> None:
     desk(at).models = ["<b>no model</b>"]
     visitor.run(at)
@@ -154,7 +195,7 @@ def test_rows_behind_a_mark_and_files(at: AppTest, sweeps: Sweeps) -> None:
     results = sweeps.results(sweep)
 
     def picked(**point: Any) -> list[Any]:
-        return findings.behind(results, [point], "tiny-llava")[0]
+        return behind(results, [point], "tiny-llava")[0]
 
     assert {r.condition for r in picked(model="tiny-llava", condition="random/none")} == {"random/none"}
     assert len(picked(condition="natural/none")) == FIRST and picked(condition="natural/none", family="x") == []
@@ -162,14 +203,32 @@ def test_rows_behind_a_mark_and_files(at: AppTest, sweeps: Sweeps) -> None:
     differ = {o for c, o in verdicts if verdicts["natural/none", o] != verdicts["random/none", o]}
     flipped = picked(first="natural/none", second="random/none")
     assert {r.observation for r in flipped} == differ and len(flipped) == 2 * len(differ)
+    labels = {e.label for e in at.get("download_button")}
+    assert {"PDF", "PNG", "SVG", "CSV", "Everything (zip)", "CSV: rows"} <= labels
     from isi_core.reports import sweep_export
-    from isi_core.ui.sweeps.findings import _analysed
+    from isi_core.reports.sweep_report import sweep_report
 
-    analysis, calibration, rows = _analysed(sweeps._store.folder, sweep, 6, "natural/none")
-    files = sweep_export.sweep_files(
-        sweeps.plan(sweep), sweeps.records.get(sweep), rows, sweeps.records.answers(sweep), analysis, calibration
-    )
+    found, record = analysed(desk(at), load_dataset(), sweep), sweeps.records.get(sweep)
+    whole = found.plan, record, found.results
+    files = sweep_export.sweep_files(*whole, sweeps.records.answers(sweep), found.analysis, found.calibration)
     with zipfile.ZipFile(io.BytesIO(sweep_export.zip_sweep(files))) as archive:
         names = archive.namelist()
         assert {"sweep.json", "results.csv", "effects.csv", "figures/sweep_accuracy.png"} <= set(names)
         assert archive.read("figures/sweep_accuracy.png").startswith(b"\x89PNG")
+    assert sweep_report(*whole, found.analysis, found.calibration).startswith(b"%PDF")
+    for view, column in {"Effects": "change_of_accuracy", "Flips": "share", "Families": "family"}.items():
+        assert column in downloads.table(found, view)().decode().split("\n")[0], view
+    for view in ("Calibration", "Risk", "Perturbations", "Attention"):
+        downloads.table(found, view)()
+
+
+def test_what_a_point_of_a_risk_coverage_curve_stands_for() -> None:
+    def result(name: str, entropy: float | None, truth: str = "yes") -> SweepResult:
+        measured = {} if entropy is None else {"semantic_entropy": entropy}
+        made = SweepResult(name, "m", "natural/none", name, 1, "", truth)
+        return replace(made, verdict="yes", measured=measured)
+
+    results = [result("a", 0.1), result("b", 0.3), result("c", 0.3 + 1e-12), result("d", 0.5), result("e", None)]
+    results.append(result("f", 0.2, "unknown"))
+    found, words = behind(results, [{"condition": "natural/none", "limit": 0.3}], "m")
+    assert [r.observation for r in found] == ["a", "b", "c"] and "up to 0.3" in words

@@ -13,11 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pypdf import PdfReader
 
 from isi_core.domain.errors import InputError
 from isi_core.measures.statistics import paired_bootstrap, wilson_interval
 from isi_core.reports import sweep_breakdowns, sweep_export, sweep_figures, sweep_tables
 from isi_core.reports.charts import figure_png, figure_svg
+from isi_core.reports.published import published_means, published_note
+from isi_core.reports.sweep_report import sweep_report
 from isi_core.reports.wording import duration
 from isi_core.store.sweeps import PlannedGroup, SweepRecord, SweepResult
 from isi_core.studies.sweep.analysis import MEANS, RATES, Analysis, analyse
@@ -254,10 +257,65 @@ def test_a_finished_sweep_gives_the_averages_of_its_models(results: list[SweepRe
 
 
 def test_published_means_are_a_footnote() -> None:
-    assert sweep_tables.published_note(["tiny-llava"]) == ""
-    note = sweep_tables.published_note(["tiny-llava", "llava-1.5-13b", "llava-next-34b"])
+    assert published_note(["tiny-llava"]) == "" and published_means("my-llava-1.5") is None
+    note = published_note(["tiny-llava", "llava-1.5-13b", "llava-next-34b"])
     assert "LLaVA: semantic entropy 1.21, clusters 4.90" in note and "0.35 / 0.44 / 0.26" in note
     assert "Published" in note and "Vicuna" not in note
+
+
+@pytest.mark.parametrize(
+    ("model", "family"),
+    [
+        ("llava-1.5-7b (4-bit)", "LLaVA"),
+        ("llava-hf/llava-1.5-7b-hf", "LLaVA"),
+        ("/models/llava-v1.6-vicuna-13b-hf/", "LLaVA-Vicuna"),
+        ("llava-hf/llava-v1.6-34b-hf", "LLaVA-NeXT"),
+    ],
+)
+def test_published_means_are_found_by_name_hub_id_and_folder(model: str, family: str) -> None:
+    found = published_means(model)
+    assert found is not None and found.family == family
+
+
+def text_of(pdf: bytes) -> str:
+    return " ".join(" ".join(page.extract_text() for page in PdfReader(io.BytesIO(pdf)).pages).split())
+
+
+def test_the_report_has_plan_tables_charts_and_footnote(analysis: Analysis, results: list[SweepResult]) -> None:
+    made = sweep_report(plan(), record(), results, analysis, calibrations(results, MODELS, KEYS))
+    text = text_of(made)
+    assert made.startswith(b"%PDF") and "40 observations of isi_scenes under 3 conditions, put to 2 models" in text
+    assert "2 failed and do not count" in text and plan().id in text and "revision r" in text
+    # Numbers of the analysis: accuracy 10 of 40 under contradiction, 30 verdicts that differ, none right only here.
+    assert "30 of 40" in text and "-0.75" in text.replace("−", "-") and "0 / 30" in text
+    for words in (
+        "Each condition",
+        "Effects against natural/none",
+        "Is entropy higher where it is wrong?",
+        "Verdicts that differ between conditions",
+        "Families of questions",
+        "Perturbation schedules",
+        "LLaVA: semantic entropy 1.21",
+        "guessed spans",
+    ):
+        assert words in text, words
+    pages = PdfReader(io.BytesIO(made)).pages
+    assert len(pages) < 20 and sum(len(page.images) for page in pages) >= 12
+    assert "Only a slice" not in text
+    own = [r for r in results if r.family == "a"]
+    part = analyse(own, MODELS, KEYS)
+    text = text_of(
+        sweep_report(plan(), record(), own, part, calibrations(own, MODELS, KEYS), "mine: family: a", "Mind.")
+    )
+    assert "20 observations" in text and "Of the slice mine: family: a" in text and "Only a slice" in text
+
+
+def test_a_report_of_little_leaves_out_what_there_is_not(results: list[SweepResult]) -> None:
+    bare = [replace(r, truth="unknown", measured={}, family="") for r in results if r.condition == KEYS[0]]
+    text = text_of(sweep_report(plan(), record(), bare, analyse(bare, MODELS, KEYS), calibrations(bare, MODELS, KEYS)))
+    assert "Each condition" in text and "planned evaluations are missing" in text
+    for words in ("Effects against", "Is entropy higher", "Families of questions", "Attention: relative"):
+        assert words not in text, words
 
 
 def test_time_spans_are_words() -> None:

@@ -17,8 +17,9 @@ import pytest
 from isi_core.cli import main
 from isi_core.store.runs import Store
 from isi_core.studies.jobs import Jobs
+from isi_core.studies.slices import Slice, save_slice
 from isi_core.studies.sweep.control import PROBE
-from tests.sweeps import make_world
+from tests.sweeps import make_world, world_dataset
 
 Run = Callable[..., tuple[int, str, str]]
 CONDITIONS = ("--images", "natural,random", "--contexts", "none,contradictory")
@@ -84,6 +85,32 @@ def test_plan_run_status_analyse_and_export(world: Path, store: Path, run: Run, 
     assert code == 0 and "12" in out and "done" in out
     code, out, _ = run("list")
     assert code == 0 and "12 of 12" in out
+
+
+def test_a_saved_slice_is_swept_and_analysed_and_the_analysis_is_a_pdf(
+    world: Path, store: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ISI_HOME", str(tmp_path / "home"))
+    first, second, _ = world_dataset(world).observations
+    save_slice("one", "data", Slice(words=first.image.name))
+    save_slice("other", "data", Slice(words=second.image.name))
+    save_slice("nothing", "data", Slice(words="no such word"))
+    told = read(run("run", *planned(world), "--slice", "one", "--measure", "answer", "--json"))
+    assert (told["planned"], told["done"]) == (4, 4)
+    assert {r.observation_id for r in Store(store).recent(100, f"sweep {told['id']}")} == {first.id}
+    report = tmp_path / "out" / "sweep.pdf"
+    found = read(run("analyse", "--slice", "one", "--pdf", str(report), "--json"))
+    assert found["slice"].startswith("one: ") and {c["n"] for c in found["conditions"]} == {1}
+    assert report.read_bytes().startswith(b"%PDF")
+    assert read(run("analyse", "--json"))["slice"] is None
+    for arguments, words in (
+        (("run", *planned(world), "--slice", "missing"), "There is no slice 'missing' of data (saved: one"),
+        (("run", *planned(world), "--slice", "nothing"), "holds no observation"),
+        (("analyse", "--slice", "other"), "No evaluation of this sweep lies in this slice"),
+        (("analyse", "--pdf", str(world / "llava" / "config.json" / "x.pdf")), "config.json"),
+    ):
+        code, out, err = run(*arguments)
+        assert code == 2 and out == "" and err.count("\n") == 1 and words in err, (arguments, err)
 
 
 def test_wrong_arguments_are_one_line(world: Path, run: Run, store: Path) -> None:

@@ -19,7 +19,7 @@ from isi_core.store.sweeps import SweepResult
 from isi_core.studies.averages import load_averages
 from isi_core.studies.averaging import measure_averages, measure_values
 from isi_core.studies.jobs import Jobs
-from isi_core.studies.sweep import run as run_module
+from isi_core.studies.sweep import asking, local_engine, run
 from isi_core.studies.sweep.control import PROBE, Sweeps
 from isi_core.studies.sweep.plan import Condition, ModelChoice, Perturbation, SweepPlan, dataset_digest, grid
 from tests.sweeps import DECODING, make_world, world_dataset, world_plan
@@ -64,8 +64,8 @@ class Gate:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[tuple[str, str, str]] = []
         self.before: Callable[[int], None] = lambda number: None
-        real = run_module.evaluate_together
-        monkeypatch.setattr(run_module, "BATCH", 1)
+        real = asking.evaluate_together
+        monkeypatch.setattr(asking, "BATCH", 1)
 
         def evaluate(trials, *arguments, **options):  # type: ignore[no-untyped-def]
             [trial] = trials
@@ -73,7 +73,7 @@ class Gate:
             self.before(len(self.asked))
             return real(trials, *arguments, **options)
 
-        monkeypatch.setattr(run_module, "evaluate_together", evaluate)
+        monkeypatch.setattr(asking, "evaluate_together", evaluate)
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_side_by_side_a_bad_trial_fails_alone_and_the_others_come_out_as_ever(
     world: Path, dataset: Dataset, store: Store, sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    real = run_module.evaluate_together
+    real = asking.evaluate_together
 
     def evaluate(trials, *arguments, **options):  # type: ignore[no-untyped-def]
         sizes.append(len(trials))
@@ -131,7 +131,7 @@ def test_side_by_side_a_bad_trial_fails_alone_and_the_others_come_out_as_ever(
             raise ModelError("This one is too much.")
         return real(trials, *arguments, **options)
 
-    monkeypatch.setattr(run_module, "evaluate_together", evaluate)
+    monkeypatch.setattr(asking, "evaluate_together", evaluate)
     sweep = sweeps.create(world_plan(world, measures=("answer", "attention")), dataset)
     sweeps.start(sweep)
     status = sweeps.wait(sweep, PATIENCE)
@@ -139,8 +139,8 @@ def test_side_by_side_a_bad_trial_fails_alone_and_the_others_come_out_as_ever(
     assert max(sizes) > 1
     results = sweeps.results(sweep)
     assert {r.observation for r in results if r.error} == {dataset.observations[1].id}
-    monkeypatch.setattr(run_module, "evaluate_together", real)
-    monkeypatch.setattr(run_module, "BATCH", 1)
+    monkeypatch.setattr(asking, "evaluate_together", real)
+    monkeypatch.setattr(asking, "BATCH", 1)
     again = sweeps.create(world_plan(world, measures=("answer", "attention", "uncertainty")), dataset)
     sweeps.start(again)
     assert sweeps.wait(again, PATIENCE).state == "done"
@@ -250,7 +250,7 @@ def test_whoever_changes_their_mind_is_heeded(
 def test_a_sweep_gives_its_model_to_who_waits(
     world: Path, dataset: Dataset, sweeps: Sweeps, shelf: Shelf, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "TURN", 0.0)
+    monkeypatch.setattr(local_engine, "TURN", 0.0)
     sweep = sweeps.create(world_plan(world, measures=("answer",)), dataset)
     asked_by_then: list[int] = []
 
@@ -324,7 +324,7 @@ def test_failures_are_counted_and_do_not_stop_the_rest(
 def test_a_model_that_is_down_or_missing_ends_its_own_part_only(
     world: Path, dataset: Dataset, sweeps: Sweeps, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "FAILURES_IN_A_ROW", 3)
+    monkeypatch.setattr(run, "FAILURES_IN_A_ROW", 3)
     plan = world_plan(world, measures=("answer",))
     lost = ModelChoice(str(world / "data"))  # a folder, but of no model
     sweep = sweeps.create(replace(plan, models=(lost, *plan.models)), dataset)

@@ -15,8 +15,9 @@ from isi_core.store.runs import Store
 from isi_core.store.sweeps import PlannedGroup, SweepRecord, SweepRecords, SweepResult
 from isi_core.studies.jobs import Job, Jobs
 from isi_core.studies.sweep.averages import keep_averages
+from isi_core.studies.sweep.local_engine import local_engine
 from isi_core.studies.sweep.plan import SweepPlan, dataset_digest, left_out
-from isi_core.studies.sweep.run import SweepRun
+from isi_core.studies.sweep.run import Engine, SweepRun
 
 KIND = "sweep"
 PROBE = 3
@@ -138,18 +139,22 @@ class Sweeps:
         self.records.add(SweepRecord(plan.id, name, "", dataset.name, plan.to_json(), groups))
         return plan.id
 
-    def probe(self, sweep: str, dataset: Dataset | None = None) -> str:
+    def probe(self, sweep: str, dataset: Dataset | None = None, engine: Engine | None = None) -> str:
         """Do a few of the evaluations, so that the status can tell how long the rest takes; the job's id."""
-        return self._submit(sweep, dataset, PROBE)
+        return self._submit_run(self._run(sweep, dataset, PROBE, engine))
 
-    def start(self, sweep: str, dataset: Dataset | None = None) -> str:
+    def start(self, sweep: str, dataset: Dataset | None = None, engine: Engine | None = None) -> str:
         """Do everything that is missing; also resumes what was paused, cancelled or interrupted; the job's id.
+
+        Parameters
+        ----------
+        engine : makes the evaluations; by default this process, with the models on its shelf.
 
         Raises
         ------
         InputError : the dataset is gone or is not the one that was planned for, or the store cannot be written.
         """
-        run = self._run(sweep, dataset, 0)
+        run = self._run(sweep, dataset, 0, engine)
         if self.records.wish(sweep) == "cancel" and (job := self._job(sweep)) is not None and job.live:
             self._jobs.wait(job.id, _PATIENCE)  # a job that was told to end cannot be told to go on
         self.records.set_wish(sweep, "run")
@@ -227,15 +232,12 @@ class Sweeps:
             self._jobs.wait(job.id, seconds)
         return self.status(sweep)
 
-    def _submit(self, sweep: str, dataset: Dataset | None, probe: int) -> str:
-        return self._submit_run(self._run(sweep, dataset, probe))
-
-    def _run(self, sweep: str, dataset: Dataset | None, probe: int) -> SweepRun:
+    def _run(self, sweep: str, dataset: Dataset | None, probe: int, engine: Engine | None) -> SweepRun:
         plan = self.plan(sweep)
         found = dataset if dataset is not None else load_dataset(plan.dataset)
         if dataset_digest(found) != plan.dataset_digest:
             raise InputError(f"{found.name} has changed since this sweep was planned: plan a new one.")
-        return SweepRun(plan, found, self._store, self._shelf(), probe)
+        return SweepRun(plan, found, self._store, engine or local_engine(self._shelf()), probe)
 
     def _submit_run(self, run: SweepRun) -> str:
         sweep = run.plan.id

@@ -1,42 +1,57 @@
-"""Does what is missing of a sweep, one evaluation after the other; each is stored together with its mark of being done.
+"""Does what is missing of a sweep: hands it to an engine, and stores each evaluation together with its mark of being
+done.
 
-Whatever ends the work (a cancel, a crash, a full disk), what is stored is whole; the next run does exactly the rest.
+Whatever ends the work (a cancel, a crash, a full disk), what is stored is whole; the next run does exactly the rest,
+on whichever engine. Only this process writes into the store.
 """
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
-from isi_core.domain.errors import Cancelled, InputError, ModelError, StudioError
-from isi_core.domain.evaluation import Evaluation
+from isi_core.domain.errors import Cancelled, InputError, ModelError
+from isi_core.domain.evaluation import Evaluation, ModelRecord
 from isi_core.domain.observation import Dataset
 from isi_core.domain.progress import Progress
 from isi_core.domain.trial import Trial
-from isi_core.models.entailment.protocol import EntailmentModel
-from isi_core.models.shelf import Shelf
-from isi_core.models.vlm.protocol import VisionLanguageModel
 from isi_core.store.pictures import to_png
 from isi_core.store.runs import Store
 from isi_core.store.sweeps import SweepRecords, SweepResult
 from isi_core.studies.averaging import measure_values
+from isi_core.studies.sweep.asking import Failure, failure_of, measured
 from isi_core.studies.sweep.plan import ModelChoice, SweepItem, SweepPlan
-from isi_core.studies.vqa import Wanted, evaluate_together
 
-_log = logging.getLogger(__name__)
-
-TURN = 2.0
-"""Seconds after which a sweep gives its model to whoever waits for it, between two evaluations."""
-BATCH, BATCH_SECONDS = 16, 6.0
-"""Evaluations done side by side: so many at most, and no more than take so long, since others wait meanwhile."""
 FAILURES_IN_A_ROW = 25
 """So many failures of the model one after the other end the work: its server is down, not one trial at fault."""
 _LOOK = 1.0  # seconds between two looks at whether the sweep is to stop, while it waits for a model
+
+
+@dataclass(frozen=True)
+class Task:
+    """An item of a sweep that a model has to be asked about."""
+
+    item: SweepItem
+    trial: Trial
+
+
+@dataclass(frozen=True)
+class LoadedModels:
+    """What an engine has loaded; `attention`: the vision-language model tells it."""
+
+    vlm: ModelRecord
+    entailment: ModelRecord | None
+    attention: bool
+
+
+Engine = Callable[["ModelPart"], None]
+"""Does one model's part of a sweep: takes tasks from it until none is left, and has it store what comes of them.
+
+Raises `Cancelled` where somebody wants the work to stop, `ModelError` where the model cannot be used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +60,7 @@ class SweepRun:
 
     Attributes
     ----------
+    engine : how evaluations are made.
     probe : evaluations a model that are done before anybody wished the sweep to run, so that its time can be told;
         0 does all that are missing.
     """
@@ -52,7 +68,7 @@ class SweepRun:
     plan: SweepPlan
     dataset: Dataset
     store: Store
-    shelf: Shelf
+    engine: Engine
     probe: int = 0
 
     @property
@@ -91,149 +107,138 @@ class SweepRun:
         told = []
         for choice, group in groupby(items, lambda item: item.model):
             try:
-                self._do_model(choice, _spread(list(group), limit), watched)
+                self.engine(ModelPart(self, choice, _spread(list(group), limit), watched))
             except ModelError as error:
                 told.append(str(error))
         if told:
-            raise ModelError(" ".join(told))
+            raise ModelError(" ".join(dict.fromkeys(told)))
         progress(f"{watched.done} of {every} done", watched.done / max(every, 1))
         return watched.done - (every - len(items))
 
-    def _do_model(self, choice: ModelChoice, items: Sequence[SweepItem], watched: _Watched) -> None:
-        failures, size = 0, 1
-        rest = list(reversed(items))
-        while rest:
-            # Between two turns others may use the model: somebody who asks one question must not wait for the sweep.
-            with self._models(choice, watched.waiting) as (vlm, entailment):
-                until = time.monotonic() + TURN
-                while True:
-                    batch = [rest.pop() for _ in range(min(size, len(rest)))]
-                    watched.look()
-                    began = time.monotonic()
-                    for failed in self._do(batch, vlm, entailment, watched.of(len(batch))):
-                        failures = failures + 1 if failed else 0
-                        watched.done += 1
-                        if failures >= FAILURES_IN_A_ROW:
-                            raise ModelError(
-                                f"{choice.label} failed {failures} times in a row, so its part was stopped: {failed}"
-                            )
-                    each = (time.monotonic() - began) / len(batch)
-                    size = max(1, min(BATCH, int(BATCH_SECONDS / max(each, 1e-3))))
-                    if not rest or time.monotonic() >= until:
-                        break
 
-    @contextmanager
-    def _models(
-        self, choice: ModelChoice, progress: Progress
-    ) -> Iterator[tuple[VisionLanguageModel, EntailmentModel | None]]:
-        """The models of a turn, checked to be those that made the sweep's earlier results."""
-        with self.shelf.vlm(choice.name, choice.quantization, progress) as vlm:
-            self._same_model(choice.label, vlm.record.to_json())
-            if "uncertainty" not in self.plan.measures:
-                yield vlm, None
-                return
-            name = self.plan.settings.entailment_model
-            with self.shelf.entailment(name, progress) as entailment:
-                self._same_model(f"entailment: {name}", entailment.record.to_json())
-                yield vlm, entailment
+class ModelPart:
+    """What is missing of one model's evaluations: tells what is to be asked, and stores what comes of it.
 
-    def _same_model(self, label: str, record: dict[str, str]) -> None:
-        first = self.records.set_model(self.plan.id, label, record)
-        if any(first.get(key) != record[key] for key in ("revision", "dtype", "quantization")):
+    Its methods are called by one thread.
+    """
+
+    def __init__(self, run: SweepRun, choice: ModelChoice, items: Sequence[SweepItem], watched: _Watched) -> None:
+        self.plan, self.choice = run.plan, choice
+        self._run, self._watched = run, watched
+        self._rest = list(reversed(items))
+        self._failures = 0
+
+    @property
+    def left(self) -> int:
+        """How many items were not taken yet."""
+        return len(self._rest)
+
+    @cached_property
+    def entailment_name(self) -> str | None:
+        """The entailment model that is needed beside; None for none."""
+        return self.plan.settings.entailment_model if "uncertainty" in self.plan.measures else None
+
+    def check_models(self, loaded: LoadedModels) -> None:
+        """Remember which models the results come from.
+
+        Raises
+        ------
+        ModelError : they are not those that made the sweep's earlier results.
+        """
+        self._same_model(self.choice.label, loaded.vlm)
+        if loaded.entailment is not None:
+            self._same_model(f"entailment: {self.entailment_name}", loaded.entailment)
+
+    def _same_model(self, label: str, record: ModelRecord) -> None:
+        known = record.to_json()
+        first = self._run.records.set_model(self.plan.id, label, known)
+        if any(first.get(key) != known[key] for key in ("revision", "dtype", "quantization")):
             raise ModelError(f"{label} is not the model that began this sweep (its weights changed): plan a new sweep.")
 
-    def _do(
-        self,
-        items: Sequence[SweepItem],
-        vlm: VisionLanguageModel,
-        entailment: EntailmentModel | None,
-        progress: Progress,
-    ) -> Iterator[str]:
-        """Evaluate items side by side and store what came of them; for each a sentence, "" unless the model failed."""
-        began = time.monotonic()
-        wanted = self._wanted(vlm)
+    def take(self, size: int, loaded: LoadedModels) -> list[Task]:
+        """The next items, at most so many, as tasks; what the store knows already, or cannot be shown, is stored as
+        such and left out.
+
+        Raises
+        ------
+        ModelError : the model failed too often in a row.
+        """
+        plan, store = self.plan, self._run.store
         # Stored runs name the entailment model as its record does, whatever it was found by.
-        settings = replace(self.plan.settings, entailment_model=entailment.record.name) if entailment else None
-        asked: list[tuple[SweepItem, Trial]] = []
-        for item in items:
+        settings = replace(plan.settings, entailment_model=loaded.entailment.name) if loaded.entailment else None
+        attention = "attention" in measured(plan.measures, loaded.attention)
+        tasks = []
+        for item in self._next_items(size):
+            began = time.monotonic()
             try:
-                trial = self.plan.trial(self.dataset, item)
-                known = self.store.find_measured(
-                    trial.digest, vlm.record, self.plan.decoding, settings, "attention" in wanted
-                )
+                trial = plan.trial(self._run.dataset, item)
+                known = store.find_measured(trial.digest, loaded.vlm, plan.decoding, settings, attention)
                 found = self._known(known, trial)
             except Exception as error:  # one bad trial must not cost the others
-                yield self._failed(item, error, began)
+                self._ended(item, failure_of(error, item.observation.id), time.monotonic() - began)
                 continue
             if found is None:
-                asked.append((item, trial))
-                continue
-            self._save(item, found, known, time.monotonic() - began)
-            yield ""
-        if not asked:
-            return
-        began = time.monotonic()
-        try:
-            made = evaluate_together(
-                [trial for _, trial in asked],
-                vlm,
-                self.plan.decoding,
-                wanted,
-                entailment,
-                self.plan.settings,
-                progress,
-            )
-        except Cancelled:
-            raise
-        except Exception as error:
-            if len(asked) == 1:
-                yield self._failed(asked[0][0], error, began)
-                return
-            for item, _ in asked:  # one of them is at fault: asked alone, it cannot take the others with it
-                yield from self._do([item], vlm, entailment, progress)
-            return
-        seconds = (time.monotonic() - began) / len(made)
-        for (item, _), evaluation in zip(asked, made, strict=True):
-            self._save(item, evaluation, None, seconds)
-            yield ""
+                tasks.append(Task(item, trial))
+            else:
+                self._save(item, found, known, time.monotonic() - began)
+        return tasks
 
-    def _failed(self, item: SweepItem, error: Exception, began: float) -> str:
-        """Store that an item failed, and say it where the model may be at fault."""
-        if isinstance(error, Cancelled):
-            raise error
-        if isinstance(error, StudioError):
-            sentence = str(error)
+    def _next_items(self, size: int) -> list[SweepItem]:
+        """The next items; those that show the same picture are not parted where that can be avoided."""
+        size = min(size, len(self._rest))
+        if size < len(self._rest):
+            whole = size
+            while whole and _shown(self._rest[-whole]) == _shown(self._rest[-whole - 1]):
+                whole -= 1
+            size = whole or size
+        return [self._rest.pop() for _ in range(size)]
+
+    def store(self, task: Task, made: Evaluation | Failure, seconds: float) -> None:
+        """Store what came of a task.
+
+        Raises
+        ------
+        ModelError : the model failed too often in a row; this failure is stored.
+        InputError : the store cannot be written.
+        """
+        if isinstance(made, Failure):
+            self._ended(task.item, made, seconds)
         else:
-            _log.error("The evaluation of %s failed", item.observation.id, exc_info=error)
-            sentence = f"Something went wrong: {' '.join(str(error).split())[:200] or type(error).__name__}"
-        self._fail(item, sentence, began)
-        return "" if isinstance(error, InputError) else sentence  # bad input says nothing about the next one
+            self._save(task.item, made, None, seconds)
 
-    def _wanted(self, vlm: VisionLanguageModel) -> set[Wanted]:
-        """What is measured; a model that does not tell its attention is measured without."""
-        return {m for m in self.plan.measures if m != "attention" or vlm.capabilities.attention}
+    def _ended(self, item: SweepItem, failure: Failure, seconds: float) -> None:
+        result = SweepResult(**_about(item), seconds=seconds, error=failure.sentence)
+        self._run.records.add_result(self.plan.id, result)
+        self._watched.done += 1
+        self._failures = self._failures + 1 if failure.of_model else 0
+        if self._failures >= FAILURES_IN_A_ROW:
+            raise ModelError(
+                f"{self.choice.label} failed {self._failures} times in a row, so its part was stopped: "
+                f"{failure.sentence}"
+            )
 
     def _known(self, run: int | None, trial: Trial) -> Evaluation | None:
         """A stored evaluation of the same trial; None where it cannot be read any more."""
         if run is None:
             return None
         try:
-            found = self.store.load(run)
+            found = self._run.store.load(run)
         except InputError:
             return None
         return found if found.trial.digest == trial.digest else None
 
     def _save(self, item: SweepItem, made: Evaluation, known: int | None, seconds: float) -> None:
-        pictures, digest = self.store.pictures, made.trial.image_digest
+        store = self._run.store
+        pictures, digest = store.pictures, made.trial.image_digest
         if known is None and not pictures.path(digest).exists():
             pictures.save(digest, to_png(made.trial.image))  # here, so that no other thread waits for the drawing
         # One transaction: there is never an evaluation without its mark, nor a mark without its evaluation.
-        with self.store.database.transaction():
+        with store.database.transaction():
             run = known
             if run is None:
                 label = f"sweep {self.plan.id}: {item.condition.key}"
-                run = self.store.save(made, dataset=self.dataset.name, label=label, session=session(self.plan.id))
-            self.records.add_result(
+                run = store.save(made, dataset=self._run.dataset.name, label=label, session=session(self.plan.id))
+            self._run.records.add_result(
                 self.plan.id,
                 SweepResult(
                     **_about(item),
@@ -244,10 +249,25 @@ class SweepRun:
                     reused=known is not None,
                 ),
             )
+        self._watched.done += 1
+        self._failures = 0
 
-    def _fail(self, item: SweepItem, sentence: str, began: float) -> None:
-        seconds = time.monotonic() - began
-        self.records.add_result(self.plan.id, SweepResult(**_about(item), seconds=seconds, error=sentence))
+    @property
+    def stopping(self) -> bool:
+        """Somebody wants it to stop: what is being asked may be finished, nothing more is to be begun."""
+        return self._watched.stopping
+
+    def look(self) -> None:
+        """Raise `Cancelled` where somebody asked for a stop."""
+        self._watched.look()
+
+    def waiting(self, message: str, fraction: float) -> None:
+        """Progress while the model is waited for or loaded; may raise `Cancelled`."""
+        self._watched.waiting(message, fraction)
+
+    def progress_of(self, count: int) -> Progress:
+        """Progress of so many evaluations: a part of one counts, so that slow models show that they work."""
+        return lambda message, fraction: self._watched.within(message, fraction * count)
 
 
 class _Watched:
@@ -259,10 +279,6 @@ class _Watched:
         self._looked = 0.0
         self.done = done
 
-    def of(self, count: int) -> Progress:
-        """Progress of so many evaluations: a part of one counts, so that slow models show that they work."""
-        return lambda message, fraction: self.within(message, fraction * count)
-
     def within(self, message: str, fraction: float) -> None:
         """Progress in evaluations."""
         self._progress(f"{self.done} of {self._every} done", (self.done + 0.99 * fraction) / self._every)
@@ -273,12 +289,17 @@ class _Watched:
         if time.monotonic() - self._looked >= _LOOK:
             self.look()
 
+    @property
+    def stopping(self) -> bool:
+        """Somebody asked for a pause that is heeded, or for the end."""
+        wish = self._records.wish(self._sweep)
+        return wish == "cancel" or (wish == "pause" and self._heeds_pause)
+
     def look(self) -> None:
         """Stop where somebody asked for it."""
         self._looked = time.monotonic()
         self.within("", 0.0)
-        wish = self._records.wish(self._sweep)
-        if wish == "cancel" or (wish == "pause" and self._heeds_pause):
+        if self.stopping:
             raise Cancelled("The sweep was stopped.")
 
 
@@ -292,6 +313,11 @@ def _spread(items: list[SweepItem], limit: int | None) -> list[SweepItem]:
 def session(sweep: str) -> str:
     """The session under which a sweep's runs are stored."""
     return f"sweep {sweep}"
+
+
+def _shown(item: SweepItem) -> tuple[Any, ...]:
+    """What decides which picture an item shows."""
+    return item.observation.id, item.condition.image, item.condition.perturbation
 
 
 def _about(item: SweepItem) -> dict[str, Any]:

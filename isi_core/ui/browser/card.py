@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -9,19 +12,25 @@ import streamlit as st
 
 from isi_core.datasets.card import DatasetCard, dataset_card
 from isi_core.datasets.catalogue import BUILT_IN, import_problems, remove_dataset
-from isi_core.datasets.linter import find_leaks, near_duplicates
+from isi_core.datasets.linter import MOST_BITS, SIDE, STATES, NearDuplicate, find_leaks, near_duplicates
 from isi_core.domain.errors import StudioError
+from isi_core.domain.observation import Observation
 from isi_core.domain.palette import RIGHT, UNCLEAR, WRONG
 from isi_core.reports.chart_parts import GREY, data, finish
 from isi_core.reports.charts import Figure
+from isi_core.reports.run_tables import csv_bytes
 from isi_core.reports.wording import number
 from isi_core.ui import frame, resources
 from isi_core.ui.bound import guarded
 from isi_core.ui.browser.author import download
 from isi_core.ui.browser.desk import BROWSE, Desk
+from isi_core.ui.browser.listing import picture
 from isi_core.ui.wording import as_written
 
-_SHOWN = 200
+_SHOWN, _LISTED = 20, 10_000
+"""Pairs that are shown with their pictures, and in the table below."""
+_THUMBNAIL, _THUMBNAILS = 72, 50
+"""Pixels of a thumbnail, and how many a table has."""
 _POLL = 0.3  # seconds
 
 
@@ -34,9 +43,9 @@ def show(desk: Desk) -> None:
         with st.container(key="stack_card"):
             left, right = st.columns(2, gap="large")
         with left:
-            frame.figure(_balance(card), "card_balance")
+            frame.figure(_balance(card), "card_balance", table=partial(csv_bytes, _balance_rows(card)))
         with right:
-            frame.figure(_lengths(card), "card_lengths")
+            frame.figure(_lengths(card), "card_lengths", table=partial(csv_bytes, _length_rows(card)))
         _sizes(card)
         _leaks(desk)
         _pairs(desk)
@@ -57,13 +66,21 @@ def _counts(card: DatasetCard) -> None:
             st.metric(label, f"{value:,}", width="content")
 
 
-def _balance(card: DatasetCard) -> Figure:
-    import altair as alt
-
-    rows = [
+def _balance_rows(card: DatasetCard) -> list[dict[str, Any]]:
+    return [
         {"family": family or "all questions", "truth": truth, "count": count}
         for (family, truth), count in card.balance.items()
     ]
+
+
+def _length_rows(card: DatasetCard) -> list[dict[str, Any]]:
+    return [{"words": words, "count": count} for words, count in sorted(Counter(card.question_words).items())]
+
+
+def _balance(card: DatasetCard) -> Figure:
+    import altair as alt
+
+    rows = _balance_rows(card)
     families = sorted({row["family"] for row in rows}, key=str)
     colour = alt.Color(
         "truth:N",
@@ -89,10 +106,7 @@ def _balance(card: DatasetCard) -> Figure:
 def _lengths(card: DatasetCard) -> Figure:
     import altair as alt
 
-    counts: dict[int, int] = {}
-    for words in card.question_words:
-        counts[words] = counts.get(words, 0) + 1
-    rows: list[dict[str, Any]] = [{"words": words, "count": count} for words, count in sorted(counts.items())]
+    rows = _length_rows(card)
     bars = (
         alt.Chart(data(rows))
         .mark_bar(color=GREY)
@@ -125,44 +139,86 @@ def _go(desk: Desk, observation: str, pinned: str | None = None) -> None:
 def _leaks(desk: Desk) -> None:
     dataset = desk.dataset
     leaks = desk.once("leaks", dataset, lambda: find_leaks(dataset))
-    stated = sum(leak.how == "states the answer" for leak in leaks)
+    stated = sum(leak.how == STATES for leak in leaks)
     title = f"Contexts that state the answer: {stated:,}; that use every word of the question: {len(leaks) - stated:,}"
     with st.expander(title, icon=":material/warning:" if stated else ":material/rule:"):
         st.caption(
             "A context *states the answer* when it says that it is yes or no: a model that reads need not look. One "
             "that *uses every word of the question* that carries meaning in one sentence may answer it too: read it."
         )
-        if leaks:
-            rows = [
-                {"row": k.row, "observation": k.observation, "context": k.which, "how": k.how, "sentence": k.sentence}
-                for k in leaks
-            ]
-            st.dataframe(rows, hide_index=True, key="browser_leaks")
+        if not leaks:
+            return
+        by_id = {o.id: o for o in dataset.observations}
+        rows = [
+            {
+                # Thumbnails of the first ones only: they are sent with the page.
+                "picture": _inline(by_id[k.observation]) if number < _THUMBNAILS else None,
+                "row": k.row,
+                "observation": k.observation,
+                "context": k.which,
+                "how": k.how,
+                "sentence": k.sentence,
+            }
+            for number, k in enumerate(sorted(leaks, key=lambda k: k.how != STATES))
+        ]
+        st.dataframe(
+            rows,
+            hide_index=True,
+            key="browser_leaks",
+            row_height=_THUMBNAIL - 16,
+            column_config={"picture": st.column_config.ImageColumn("picture", width="small")},
+        )
+
+
+def _inline(o: Observation) -> str | None:
+    """A thumbnail as a data address; None where the picture cannot be shown."""
+    try:
+        raw = resources.small_picture(o.image, o.image.stat().st_mtime_ns, _THUMBNAIL)
+    except (StudioError, OSError):
+        return None
+    return f"data:image/png;base64,{base64.b64encode(raw).decode()}"
 
 
 def _pairs(desk: Desk) -> None:
     found = desk.pairs.get(desk.dataset_name)
     count = "" if found is None else f": {len(found):,}"
-    with st.expander(f"Pictures that are nearly the same{count}", icon=":material/content_copy:"):
+    # Its title tells the number: it is another expander then, and must come open.
+    opened = found is not None or desk.job is not None
+    with st.expander(f"Pictures that are nearly the same{count}", opened, icon=":material/content_copy:"):
         st.caption(
-            "Compares every two pictures by a difference hash of 16 × 16 bits and, where it nearly agrees, their grey "
-            "levels. Copies of another size, brightness or compression are found; another crop is not."
+            f"Compares all pictures by a perceptual hash of {SIDE} × {SIDE} bits (pHash); pairs differ in at most "
+            f"{MOST_BITS}. Copies of another size, brightness or compression are found, small crops half of the time."
         )
         if desk.job is not None:
             _watch(desk)
         elif st.button("Look for near-duplicates", key="browser_pairs", icon=":material/search:"):
             _search(desk)
             st.rerun()
-        for number_, pair in enumerate((found or ())[:_SHOWN]):
-            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-                st.markdown(
-                    f"{as_written(pair.first, 60)} and {as_written(pair.second, 60)}: {pair.bits} of 256 bits, "
-                    f"{number(pair.levels)} grey levels apart",
-                    width="stretch",
-                )
-                st.button(
-                    "Side by side", key=f"browser_pair_{number_}", on_click=partial(_go, desk, pair.second, pair.first)
-                )
+        if found:
+            _show_pairs(desk, found)
+        elif found is not None:
+            st.caption("None: every picture differs from every other.")
+
+
+def _show_pairs(desk: Desk, found: Sequence[NearDuplicate]) -> None:
+    by_id = {o.id: o for o in desk.dataset.observations}
+    known = [pair for pair in found if pair.first in by_id and pair.second in by_id]
+    for place, pair in enumerate(known[:_SHOWN]):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"browser_alike_{place}"):
+            for one in (pair.first, pair.second):
+                with st.container(width=_THUMBNAIL):
+                    picture(by_id[one], side=_THUMBNAIL)
+            same = " (the same pixels)" if pair.bits == 0 and pair.levels == 0 else ""
+            st.markdown(
+                f"{as_written(pair.first, 60)} and {as_written(pair.second, 60)}: {pair.bits} of {SIDE * SIDE} bits, "
+                f"{number(pair.levels)} grey levels apart{same}",
+                width="stretch",
+            )
+            st.button("Side by side", key=f"browser_pair_{place}", on_click=partial(_go, desk, pair.second, pair.first))
+    if len(known) > _SHOWN:
+        st.caption(f"The {_SHOWN} most alike of {len(known):,}; all of them, to be sorted and downloaded:")
+        rows = [{"first": p.first, "second": p.second, "bits": p.bits, "grey levels": p.levels} for p in known]
+        st.dataframe(rows[:_LISTED], hide_index=True, key="browser_pairs_all")
 
 
 def _search(desk: Desk) -> None:

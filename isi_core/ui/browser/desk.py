@@ -18,8 +18,8 @@ from isi_core.datasets.importing import Imported, Source
 from isi_core.domain.interventions import PictureIntervention
 from isi_core.domain.observation import Dataset, Observation
 from isi_core.store.run_search import models_of, runs_stamp
-from isi_core.studies.observed import Observed, disagreeing, observe
-from isi_core.studies.slices import Slice, measure_of, sliced
+from isi_core.studies.observed import Observed, observe
+from isi_core.studies.slices import Slice, disputed_in, measure_of, sliced
 from isi_core.ui import resources
 
 BROWSE, CARD, IMPORT, AUTHOR, SWEEPS = "Browse", "Dataset card", "Import", "Author", "Sweeps"
@@ -175,16 +175,11 @@ class Desk:
         found = self.once(
             "sliced",
             (dataset, self.filter, model, stamp, self.order, self.descending),
-            lambda: self._sorted(sliced(dataset, self.filter, observed, self._disputed(dataset, models)), observed),
+            lambda: self._sorted(
+                sliced(dataset, self.filter, observed, disputed_in(store, dataset, self.filter)), observed
+            ),
         )
         return View(dataset, found, observed, models)
-
-    def _disputed(self, dataset: Dataset, models: list[str]) -> set[str]:
-        """The observations on which models disagree, where the filter asks for them."""
-        if self.filter.agreement == "any":
-            return set()
-        each = [observe(resources.store(), dataset, model) for model in models]
-        return disagreeing(each, self.filter.image, self.filter.context)
 
     def _sorted(self, found: list[Observation], observed: dict[str, Observed]) -> list[Observation]:
         by = ORDERS[self.order]

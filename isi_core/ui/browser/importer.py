@@ -12,8 +12,17 @@ import streamlit as st
 
 from isi_core.datasets.catalogue import free_name, proposed_name
 from isi_core.datasets.column_mapping import NEEDED, PARTS, Mapping, guess_mapping
-from isi_core.datasets.importing import Imported, Source, import_source, name_from, open_source, staging_folder
-from isi_core.datasets.tables import text_of
+from isi_core.datasets.hub import PACKAGE, ROWS, HubChoice
+from isi_core.datasets.importing import (
+    Imported,
+    Source,
+    import_source,
+    name_from,
+    open_hub,
+    open_source,
+    staging_folder,
+)
+from isi_core.datasets.tables import MAX_ROWS, text_of
 from isi_core.domain.errors import InputError, StudioError
 from isi_core.ui import resources
 from isi_core.ui.bound import guarded
@@ -29,6 +38,9 @@ _FORMAT = """
 **Any other table**: CSV, JSON lines or Parquet, alone, in a folder or zipped with its pictures; the next step asks
 which column is what. Parquet files and folders saved by the Hugging Face `datasets` library (`save_to_disk`) may hold
 the pictures themselves. Answers may be 0/1, yes/no or true/false.
+
+**Multiple choice in MMMU's form** (columns `question`, `options`, `answer`, `image_1`): each row with one picture
+becomes a yes/no question about its right option or a wrong one.
 """
 _LABELS = {
     "image": "Picture (file name, or the picture itself)",
@@ -84,6 +96,39 @@ def _choose(desk: Desk) -> None:
         type="primary" if state.source is None and state.done is None else "secondary",
         on_click=partial(guarded, desk, _look, desk, file, typed),
         disabled=state.job is not None or (file is None and not typed.strip()),
+    )
+    with st.expander("From the Hugging Face hub", icon=":material/cloud_download:"):
+        _hub(desk)
+
+
+def _hub(desk: Desk) -> None:
+    """A dataset of the hub: which one, which part of it, at which revision, how many rows."""
+    version = desk.importing.version
+    st.caption(
+        "Read as a stream, no code of the repository is run, and the commit that was read is kept with the dataset. "
+        f"Needs the package `{PACKAGE}` and a way to the hub."
+    )
+    name = st.text_input("Dataset", key=f"browser_hub_name_{version}", placeholder="MMMU/MMMU")
+    left, right = st.columns(2)
+    config = left.text_input("Config", key=f"browser_hub_config_{version}", placeholder="the only one")
+    split = right.text_input("Split", key=f"browser_hub_split_{version}", placeholder="the only one")
+    revision = left.text_input("Revision", key=f"browser_hub_revision_{version}", placeholder="the newest")
+    rows = right.number_input("Rows, at most", 1, MAX_ROWS, ROWS, key=f"browser_hub_rows_{version}")
+    st.button(
+        "Read it",
+        key="browser_import_hub",
+        icon=":material/search:",
+        on_click=partial(guarded, desk, _look_at_hub, desk, name, config, split, revision, int(rows)),
+        disabled=desk.importing.job is not None or not name.strip(),
+    )
+
+
+def _look_at_hub(desk: Desk, name: str, config: str, split: str, revision: str, rows: int) -> None:
+    _close(desk)
+    choice = HubChoice(name, config, split, revision, rows)
+    desk.importing.name = proposed_name(name.strip().rstrip("/").rsplit("/", 1)[-1])
+    desk.importing.job = resources.jobs().submit(
+        "look", f"Reading {name.strip()[:80]}", lambda progress: open_hub(choice, progress)
     )
 
 
@@ -166,6 +211,12 @@ def _check(desk: Desk, source: Source) -> None:
         count = len(source.table.rows)
         st.markdown(f"**{as_written(source.table.name, 80)}** is a table of {count:,} rows. Which column is what?")
         _columns(desk, source)
+    if source.origin:
+        origin = source.origin
+        at = f"revision {origin['revision']}" if origin["revision"] else "a local folder"
+        st.caption(as_written(f"{origin['repository']} · {origin['config']} · {origin['split']} · {at}", 300))
+    if source.note:
+        st.info(as_written(source.note), icon=":material/rule:")
     if source.problems:
         st.caption(
             f"{len(source.problems):,} things were left out so far, such as: {as_written(source.problems[0], 200)}"

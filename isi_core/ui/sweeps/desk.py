@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import streamlit as st
 
@@ -19,8 +19,11 @@ class Desk:
     Attributes
     ----------
     take : which observations: all, the first few, or a saved slice.
+    engine, address : where sweeps run: `local`, or `ray` on the cluster at this address.
     sweep : id of the sweep that is looked at; "" for none.
     analysis, reference, measure, model : what is shown of it; "" for the first.
+    slice : the saved slice that is analysed; "" for all observations of the sweep.
+    members : what the slice was looked up by, and the ids in it.
     was_running : the sweep ran when it was last looked at, so that its end is noticed.
     """
 
@@ -40,11 +43,15 @@ class Desk:
     seed: int = 0
     take: str = "all"
     first: int = 20
+    engine: str = "local"
+    address: str = "auto"
     sweep: str = ""
     analysis: str = ""
     reference: str = ""
     measure: str = "accuracy"
     model: str = ""
+    slice: str = ""
+    members: tuple[Any, tuple[str, ...]] = (None, ())
     was_running: str = ""
     error: str = ""
 

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 import streamlit as st
 
 from isi_core.domain.errors import StudioError
-from isi_core.ui import frame, resources
+from isi_core.domain.observation import Dataset
+from isi_core.ui import frame
 from isi_core.ui.bound import bound
-from isi_core.ui.sweeps import engine
+from isi_core.ui.sweeps import downloads, engine, rows
+from isi_core.ui.sweeps.analysed import Analysed, analysed
 from isi_core.ui.sweeps.desk import Desk
 from isi_core.ui.wording import as_written
 
 if TYPE_CHECKING:
     from isi_core.reports.charts import Figure
-    from isi_core.store.sweeps import SweepResult
     from isi_core.studies.sweep.analysis import Analysis
-    from isi_core.studies.sweep.calibration import Calibration
     from isi_core.studies.sweep.plan import SweepPlan
 
 VIEWS = ("Conditions", "Effects", "Attention", "Calibration", "Flips", "Families", "Perturbations", "Table")
-_MOST_ROWS = 2_000
-_FRACTIONS = ("semantic entropy", "image", "context", "question")
 
 
-def show(desk: Desk, sweep: str) -> None:
+def show(desk: Desk, sweep: str, dataset: Dataset) -> None:
     """The analysis of the results so far; teaches where there are none."""
     sweeps = engine.sweeps()
     status, plan = sweeps.status(sweep), sweeps.plan(sweep)
@@ -47,31 +43,45 @@ def show(desk: Desk, sweep: str) -> None:
     views = [view for view in VIEWS if view != "Perturbations" or kinds]
     if desk.analysis not in views:
         desk.analysis = views[0]
-    st.segmented_control("Analysis", views, **bound(desk, "analysis"), label_visibility="collapsed")
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium", key="sweeps_views"):
+        st.segmented_control("Analysis", views, **bound(desk, "analysis"), label_visibility="collapsed")
+        _slice(desk, dataset)
+    found: Analysed | None = None
     try:
-        analysis, calibration, results = _analysed(
-            resources.store().folder, sweep, status.done + status.failed, desk.reference
-        )
-        _choices(desk, plan, analysis)
-        _view(desk, plan, analysis, calibration, results)
+        found = analysed(desk, dataset, sweep)
+        if found.slice_words:
+            st.caption(f"Slice {as_written(found.slice_words, 300)}")
+        if found.warning:
+            st.caption(f":material/warning: {found.warning}")
+        _choices(desk, plan, found.analysis)
+        _view(desk, found)
     except StudioError as error:
         st.info(as_written(str(error)), icon=":material/lightbulb:")
     _footnotes(plan, status.missing, status.done)
-    _downloads(desk, sweep)
+    if found is not None:
+        downloads.show(found, sweep)
 
 
-@st.cache_resource(show_spinner="Resampling the observations", max_entries=12)
-def _analysed(
-    folder: Path, sweep: str, count: int, reference: str
-) -> tuple[Analysis, list[Calibration], list[SweepResult]]:
-    """The analysis of the `count` results that there are now; more of them are another analysis."""
-    from isi_core.studies.sweep.analysis import analyse
-    from isi_core.studies.sweep.calibration import calibrations
+def _slice(desk: Desk, dataset: Dataset) -> None:
+    """Which observations are analysed, where slices of the dataset were saved."""
+    from isi_core.studies.slices import saved_slices
 
-    sweeps = engine.sweeps()
-    plan, results = sweeps.plan(sweep), sweeps.results(sweep)
-    labels = plan.model_labels, plan.condition_keys
-    return analyse(results, *labels, reference), calibrations(results, *labels), results
+    try:
+        slices = list(saved_slices(dataset.name))
+    except StudioError:
+        slices = []
+    if desk.slice not in slices:
+        desk.slice = ""
+    if slices:
+        st.selectbox(
+            "Analysed",
+            ["", *slices],
+            **bound(desk, "slice"),
+            format_func=lambda name: f"slice: {name}" if name else "All observations of the sweep",
+            label_visibility="collapsed",
+            width=300,
+            help="A slice is a filter that was saved on Browse: every chart, table and file is then of it alone.",
+        )
 
 
 def _choices(desk: Desk, plan: SweepPlan, analysis: Analysis) -> None:
@@ -81,49 +91,41 @@ def _choices(desk: Desk, plan: SweepPlan, analysis: Analysis) -> None:
     measured = [m for m in (*RATES, *MEANS) if any(m in s.values for s in analysis.summaries)]
     if desk.measure not in measured:
         desk.measure = measured[0]
-    columns = st.columns(3)
-    if desk.analysis in ("Conditions", "Effects", "Perturbations"):
-        columns[0].selectbox(
-            "Measure", measured, **bound(desk, "measure"), format_func=lambda m: TITLES[m].removeprefix("mean ")
-        )
-    if desk.analysis in ("Effects", "Calibration"):
-        columns[1].selectbox(
-            "Reference" if desk.analysis == "Effects" else "Condition in colour",
-            plan.condition_keys,
-            **bound(desk, "reference"),
-        )
-    if len(plan.model_labels) > 1 and desk.analysis not in ("Conditions", "Effects", "Table"):
-        columns[2].selectbox("Model", plan.model_labels, **bound(desk, "model"))
+    with st.container(horizontal=True, gap="medium", key="sweeps_choices"):
+        if desk.analysis in ("Conditions", "Effects", "Perturbations"):
+            st.selectbox(
+                "Measure",
+                measured,
+                **bound(desk, "measure"),
+                format_func=lambda m: TITLES[m].removeprefix("mean "),
+                width=320,
+            )
+        if desk.analysis in ("Effects", "Calibration"):
+            words = "Reference" if desk.analysis == "Effects" else "Condition in colour"
+            st.selectbox(words, plan.condition_keys, **bound(desk, "reference"), width=320)
+        if len(plan.model_labels) > 1 and desk.analysis not in ("Conditions", "Effects", "Table"):
+            st.selectbox("Model", plan.model_labels, **bound(desk, "model"), width=320)
 
 
-def _view(
-    desk: Desk,
-    plan: SweepPlan,
-    analysis: Analysis,
-    calibration: list[Calibration],
-    results: list[SweepResult],
-) -> None:
+def _view(desk: Desk, found: Analysed) -> None:
     from isi_core.reports import sweep_breakdowns, sweep_figures
 
-    if desk.analysis == "Table":
+    plan, analysis, view = found.plan, found.analysis, desk.analysis
+    if view == "Table":
         from isi_core.reports.sweep_tables import summary_rows
 
         st.dataframe(summary_rows(analysis), hide_index=True, width="stretch", key="sweeps_table")
         st.caption("Each cell: the value and its 95 % interval, from resampled observations.")
         return
-    if desk.analysis == "Perturbations":
+    if view == "Perturbations":
+        picked: list[dict[str, Any]] = []
         for kind in dict.fromkeys(c.perturbation.kind for c in plan.conditions if c.perturbation):
-            _figure(sweep_figures.schedule_figure(analysis, plan.conditions, kind, desk.measure, desk.model), kind)
+            made = sweep_figures.schedule_figure(analysis, plan.conditions, kind, desk.measure, desk.model)
+            picked = _figure(found, made, kind, view) or picked
+        rows.show(found.results, picked, desk)
         return
-    if desk.analysis == "Calibration":
-        left, right = st.columns(2, gap="large")
-        with left:
-            picked = _figure(
-                sweep_breakdowns.auroc_figure(calibration, analysis.models, analysis.conditions), "auroc", selects=True
-            )
-        with right:
-            _figure(sweep_breakdowns.risk_figure(calibration, desk.reference, desk.model), "risk")
-        _rows(results, picked, desk)
+    if view == "Calibration":
+        _calibration(desk, found)
         return
     makers: dict[str, Callable[[], Figure]] = {
         "Conditions": partial(sweep_figures.condition_figure, analysis, desk.measure),
@@ -132,122 +134,61 @@ def _view(
         "Flips": partial(sweep_breakdowns.flip_figure, analysis, desk.model),
         "Families": partial(sweep_breakdowns.family_figure, analysis, desk.model),
     }
-    picked = _figure(makers[desk.analysis](), desk.analysis.lower(), selects=True)
-    if desk.analysis == "Effects":
+    picked = _figure(found, makers[view](), view.lower(), view)
+    if view == "Effects":
         _tests(analysis)
-    _rows(results, picked, desk)
+    rows.show(found.results, picked, desk)
 
 
-def _figure(made: Figure, key: str, selects: bool = False) -> list[dict[str, Any]]:
+def _calibration(desk: Desk, found: Analysed) -> None:
+    """AUROC beside risk-coverage; a condition that has no AUROC may still have the curve."""
+    from isi_core.reports import sweep_breakdowns
+
+    analysis = found.analysis
+    picked: list[dict[str, Any]] = []
+    makers: tuple[tuple[str, str, Callable[[], Figure]], ...] = (
+        (
+            "auroc",
+            "Calibration",
+            partial(sweep_breakdowns.auroc_figure, found.calibration, analysis.models, analysis.conditions),
+        ),
+        ("risk", "Risk", partial(sweep_breakdowns.risk_figure, found.calibration, desk.reference, desk.model)),
+    )
+    with st.container(key="stack_sweeps"):
+        columns = st.columns(2, gap="large")
+    for column, (key, table, make) in zip(columns, makers, strict=True):
+        with column:
+            try:
+                picked = _figure(found, make(), key, table) or picked
+            except StudioError as error:
+                st.info(as_written(str(error)), icon=":material/lightbulb:")
+    rows.show(found.results, picked, desk)
+
+
+def _figure(found: Analysed, made: Figure, key: str, table: str) -> list[dict[str, Any]]:
     """Draw a chart with its downloads; what was picked of it."""
     from isi_core.reports.sweep_figures import PICKED
 
-    event = frame.figure(made, f"sweeps_{key}", selects)
+    event = frame.figure(made, f"sweeps_{key}", selects=True, table=downloads.table(found, table))
     selection = (event or {}).get("selection") or {}
-    found = selection.get(PICKED) or []
-    return [dict(point) for point in found]
+    return [dict(point) for point in selection.get(PICKED) or []]
 
 
 def _tests(analysis: Analysis) -> None:
     """McNemar's tests as a table."""
-    from isi_core.reports.wording import number
+    from isi_core.reports.sweep_tables import mcnemar_rows
 
-    rows = [
-        {
-            "model": e.model,
-            "condition": e.condition,
-            "observations": e.n,
-            "verdicts that differ": e.flips,
-            "right only here": e.mcnemar.first_only,
-            "right only in the reference": e.mcnemar.second_only,
-            "McNemar p": number(e.mcnemar.p_value),
-            "p by Holm": number(e.p_adjusted),
-        }
-        for e in analysis.effects
-        if e.mcnemar is not None
-    ]
-    if rows:
+    if tests := mcnemar_rows(analysis):
         with st.expander("McNemar's exact tests"):
-            st.dataframe(rows, hide_index=True, width="stretch", key="sweeps_tests")
-
-
-def _rows(results: Sequence[SweepResult], picked: Sequence[dict[str, Any]], desk: Desk) -> None:
-    """The evaluations behind what was picked of a chart; how to pick where nothing is."""
-    if not picked:
-        st.caption("Click a mark in the chart to list the observations behind it.")
-        return
-    found, words = behind(results, picked, desk.model)
-    st.markdown(f"**{len(found):,} evaluations** · {as_written(words, 200)}")
-    records = engine.sweeps().records
-    answers, dataset = records.answers(desk.sweep), records.get(desk.sweep).dataset
-    st.dataframe(
-        [_row(r, answers.get(r.item, ""), dataset) for r in found[:_MOST_ROWS]],
-        hide_index=True,
-        width="stretch",
-        height=320,
-        key="sweeps_rows",
-        column_config={
-            "open": st.column_config.LinkColumn("", display_text="Open", help="In VQA Interventions", width=64),
-            **{n: st.column_config.NumberColumn(format="%.3f") for n in _FRACTIONS},
-        },
-    )
-    if len(found) > _MOST_ROWS:
-        st.caption(f"The first {_MOST_ROWS:,}; the CSV has all.")
-
-
-def behind(
-    results: Sequence[SweepResult], picked: Sequence[dict[str, Any]], model: str
-) -> tuple[list[SweepResult], str]:
-    """The results that a picked mark stands for, and what it is in words.
-
-    Of a flip these are the observations whose verdicts differ, under both conditions.
-    """
-    point = picked[0]
-    whose = str(point.get("model") or model)
-    own = [r for r in results if r.model == whose and not r.error]
-    if "first" in point:
-        pair = str(point["first"]), str(point["second"])
-        verdicts = [{r.observation: r.verdict for r in own if r.condition == c} for c in pair]
-        differ = {o for o, v in verdicts[0].items() if o in verdicts[1] and verdicts[1][o] != v}
-        chosen = [r for r in own if r.observation in differ and r.condition in pair]
-        return chosen, f"another verdict under {pair[0]} than under {pair[1]}"
-    condition, family = point.get("condition"), point.get("family")
-    chosen = [r for r in own if r.condition == condition and (family is None or r.family == family)]
-    return chosen, " · ".join(str(part) for part in (whose, condition, family) if part)
-
-
-def _row(result: SweepResult, answer: str, dataset: str) -> dict[str, Any]:
-    from isi_core.studies.sweep.analysis import is_right
-
-    right = is_right(result)
-    image, _, context = result.condition.partition(",")[0].partition("/")
-    link = {"obs": result.observation, "image": image, "context": context, "dataset": dataset}
-    measured = result.measured
-    return {
-        "open": f"VQA_Interventions?{urlencode(link)}",
-        "observation": result.observation,
-        "condition": result.condition,
-        "family": result.family,
-        "truth": result.truth,
-        "verdict": result.verdict,
-        "judged": "not judged" if right is None else "✓ right" if right else "✗ wrong",
-        "answer": " ".join(answer.split())[:200],
-        "semantic entropy": measured.get("semantic_entropy"),
-        "clusters": measured.get("n_clusters"),
-        "image": measured.get("attention_image"),
-        "context": measured.get("attention_context"),
-        "question": measured.get("attention_question"),
-        "run": result.run,
-    }
+            st.dataframe(tests, hide_index=True, width="stretch", key="sweeps_tests")
 
 
 def _footnotes(plan: SweepPlan, missing: int, done: int) -> None:
-    from isi_core.reports.sweep_tables import published_note
+    from isi_core.reports.published import published_note
 
     if missing:
         st.caption(f"Of the {done:,} evaluations so far; {missing:,} are missing.")
-    note = published_note([model.name for model in plan.models])
-    if note:
+    if note := published_note(model.name for model in plan.models):
         st.caption(as_written(note))
     decoding = plan.decoding
     st.caption(
@@ -255,48 +196,3 @@ def _footnotes(plan: SweepPlan, missing: int, done: int) -> None:
         f"{decoding.top_k}, seed {decoding.seed} · presets and perturbations by seed {plan.seed} · entailment "
         f"{as_written(plan.settings.entailment_model)}, {plan.settings.rule} rule"
     )
-
-
-def _downloads(desk: Desk, sweep: str) -> None:
-    from isi_core.reports import sweep_export
-    from isi_core.reports import sweep_tables as tables
-
-    sweeps = engine.sweeps()
-    folder, reference = resources.store().folder, desk.reference
-    status = sweeps.status(sweep)
-    count = status.done + status.failed
-
-    def whole() -> bytes:
-        analysis, calibration, results = _analysed(folder, sweep, count, reference)
-        records = sweeps.records
-        return sweep_export.zip_sweep(
-            sweep_export.sweep_files(
-                sweeps.plan(sweep), records.get(sweep), results, records.answers(sweep), analysis, calibration
-            )
-        )
-
-    def rows() -> bytes:
-        return tables.results_csv(sweeps.results(sweep), sweeps.records.answers(sweep))
-
-    def conditions() -> bytes:
-        return tables.conditions_csv(_analysed(folder, sweep, count, reference)[0])
-
-    def effects() -> bytes:
-        return tables.effects_csv(_analysed(folder, sweep, count, reference)[0])
-
-    files: list[tuple[str, str, str, Callable[[], bytes]]] = [
-        ("Everything (zip)", "folder_zip", "zip", whole),
-        ("CSV: rows", "table_rows", "results.csv", rows),
-        ("CSV: conditions", "table", "conditions.csv", conditions),
-        ("CSV: effects", "difference", "effects.csv", effects),
-    ]
-    with st.container(horizontal=True, gap="small"):
-        for label, icon, ending, make in files:
-            st.download_button(
-                label,
-                data=make,
-                file_name=f"sweep_{sweep}.{ending}" if ending == "zip" else f"sweep_{sweep}_{ending}",
-                icon=f":material/{icon}:",
-                key=f"sweeps_download_{ending}",
-                on_click="ignore",
-            )

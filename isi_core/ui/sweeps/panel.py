@@ -28,6 +28,6 @@ def show(dataset_name: str) -> None:
         if sweep:
             watching.show(desk, sweep)
             st.divider()
-            findings.show(desk, sweep)
+            findings.show(desk, sweep, dataset)
     except StudioError as error:
         st.error(as_written(str(error)), icon=":material/error:")

@@ -11,11 +11,12 @@ from isi_core.domain.observation import Dataset, Observation
 from isi_core.models import catalogue
 from isi_core.ui import resources
 from isi_core.ui.bound import bound
-from isi_core.ui.sweeps import engine
+from isi_core.ui.sweeps import engine, place
 from isi_core.ui.sweeps.desk import Desk
 from isi_core.ui.wording import as_written
 
 if TYPE_CHECKING:
+    from isi_core.studies.slices import Slice
     from isi_core.studies.sweep.plan import Condition, SweepPlan
 
 _NOISE = [10.0, 25.0, 50.0, 75.0, 100.0]
@@ -46,11 +47,12 @@ def show(desk: Desk, dataset: Dataset) -> None:
         st.toggle("4-bit", **bound(desk, "four_bit"), help="NF4 quantization: a quarter of the memory")
     with st.expander("Perturbations, sampling and seed"):
         _details(desk)
+    place.choose(desk)
     _counted(desk, dataset)
 
 
 def _observations(desk: Desk, dataset: Dataset) -> None:
-    slices = list(_slices(dataset))
+    slices = _slices(dataset)
     options = ["all", "first", *(f"slice: {name}" for name in slices)]
     if desk.take not in options:
         desk.take = "all"
@@ -66,6 +68,13 @@ def _observations(desk: Desk, dataset: Dataset) -> None:
     if desk.take == "first":
         desk.first = max(1, min(desk.first, len(dataset)))
         first.number_input("How many", 1, max(1, len(dataset)), **bound(desk, "first"))
+    if desk.take.startswith("slice: "):
+        from isi_core.studies.slices import slice_warning, slice_words
+
+        wanted = slices[desk.take.removeprefix("slice: ")]
+        st.caption(as_written(slice_words(wanted), 300))
+        if warning := slice_warning(wanted):
+            st.caption(f":material/warning: {warning}")
 
 
 def _details(desk: Desk) -> None:
@@ -128,7 +137,7 @@ def _counted(desk: Desk, dataset: Dataset) -> None:
             key="sweeps_estimate",
             on_click=begin,
             args=(desk, dataset, True),
-            disabled=count == 0,
+            disabled=count == 0 or place.on_cluster(desk),
             help="Plans the sweep and does three of its evaluations a model; they count as done.",
         )
         st.button(
@@ -149,13 +158,22 @@ def begin(desk: Desk, dataset: Dataset, probe: bool) -> None:
     try:
         made = plan(desk, dataset)
         sweeps = engine.sweeps()
-        desk.sweep = sweeps.create(made, dataset)
+        desk.sweep = sweeps.create(made, dataset, _title(desk, made, dataset))
         if probe:
             sweeps.probe(desk.sweep, dataset)
         else:
-            sweeps.start(desk.sweep, dataset)
+            place.start(desk, desk.sweep, dataset)
     except StudioError as error:
         desk.error = str(error)
+
+
+def _title(desk: Desk, made: SweepPlan, dataset: Dataset) -> str:
+    """Names the slice where one was chosen; "" for the usual title."""
+    if not desk.take.startswith("slice: "):
+        return ""
+    count, conditions = len(made.chosen(dataset)), len(made.conditions)
+    words = f"{count:,} observation{'s' * (count != 1)}, {conditions} condition{'s' * (conditions != 1)}"
+    return f"{dataset.name}, {desk.take}: {', '.join([words, *made.model_labels])}"
 
 
 def plan(desk: Desk, dataset: Dataset) -> SweepPlan:
@@ -201,13 +219,14 @@ def _conditions(desk: Desk) -> tuple[Condition, ...]:
     return grid(images, contexts, changes)
 
 
-def _slices(dataset: Dataset) -> list[str]:
+def _slices(dataset: Dataset) -> dict[str, Slice]:
+    """The dataset's saved slices by name; none where their file cannot be read."""
     from isi_core.studies.slices import saved_slices
 
     try:
-        return list(saved_slices(dataset.name))
+        return {name: kept for name, (_, kept) in saved_slices(dataset.name).items()}
     except StudioError:
-        return []
+        return {}
 
 
 def _chosen(desk: Desk, dataset: Dataset) -> list[Observation]:
@@ -215,12 +234,7 @@ def _chosen(desk: Desk, dataset: Dataset) -> list[Observation]:
         return list(dataset.observations[: int(desk.first)])
     if not desk.take.startswith("slice: "):
         return list(dataset.observations)
-    from isi_core.studies.observed import observe
-    from isi_core.studies.slices import saved_slices, sliced
+    from isi_core.studies.slices import saved_slices, slice_members
 
     found = saved_slices(dataset.name).get(desk.take.removeprefix("slice: "))
-    if found is None:
-        return []
-    wanted = found[1]
-    observed = observe(resources.store(), dataset, wanted.model) if wanted.model else {}
-    return sliced(dataset, wanted, observed)
+    return [] if found is None else slice_members(resources.store(), dataset, found[1])

@@ -11,7 +11,7 @@ from isi_core.domain.errors import StudioError
 from isi_core.reports.wording import duration, number
 from isi_core.ui import resources
 from isi_core.ui.bound import bound
-from isi_core.ui.sweeps import engine
+from isi_core.ui.sweeps import engine, place
 from isi_core.ui.sweeps.desk import Desk
 from isi_core.ui.wording import as_written
 
@@ -143,19 +143,19 @@ def _buttons(desk: Desk, status: SweepStatus) -> None:
             stopping = status.state in ("pausing", "stopping")
             ask = "Start" if status.state == "probing" else "Go on"
             if status.state in ("probing", "pausing"):
-                _button(desk, ask, "play_arrow", "resume", lambda: sweeps.start(status.id))
+                _button(desk, ask, "play_arrow", "resume", lambda: place.start(desk, status.id))
             if status.state != "probing":
                 _button(desk, "Pause", "pause", "pause", lambda: sweeps.pause(status.id), disabled=stopping)
             _button(desk, "Cancel", "stop", "cancel", lambda: sweeps.cancel(status.id), status.state == "stopping")
             return
         if status.missing:
             word = "Start this sweep" if status.state == "planned" else "Resume"
-            _button(desk, word, "play_arrow", "resume", lambda: sweeps.start(status.id))
+            _button(desk, word, "play_arrow", "resume", lambda: place.start(desk, status.id))
         if status.failed:
 
             def again() -> None:
                 sweeps.retry_failures(status.id)
-                sweeps.start(status.id)
+                place.start(desk, status.id)
 
             _button(desk, "Try failed ones again", "refresh", "retry", again)
         _button(desk, "Delete", "delete", "delete", lambda: sweeps.delete(status.id))

@@ -1,0 +1,72 @@
+"""What can be taken away of a sweep: the PDF, the zip file of everything, its tables; and the table of each chart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import streamlit as st
+
+from isi_core.reports import sweep_tables as tables
+from isi_core.ui.sweeps import engine
+from isi_core.ui.sweeps.analysed import Analysed
+
+
+def table(found: Analysed, view: str) -> Callable[[], bytes]:
+    """What makes the CSV of a view's numbers."""
+    by_view: dict[str, Callable[[], bytes]] = {
+        "Effects": partial(tables.effects_csv, found.analysis),
+        "Flips": partial(tables.flips_csv, found.analysis),
+        "Families": partial(tables.families_csv, found.analysis),
+        "Calibration": partial(tables.calibration_csv, found.calibration),
+        "Risk": partial(tables.risk_csv, found.calibration),
+    }
+    return by_view.get(view, partial(tables.conditions_csv, found.analysis))
+
+
+def show(found: Analysed, sweep: str) -> None:
+    """Buttons for everything; each file is made when it is asked for."""
+    records = engine.sweeps().records
+
+    def pdf() -> bytes:
+        from isi_core.reports.sweep_report import sweep_report
+
+        return sweep_report(
+            found.plan,
+            records.get(sweep),
+            found.results,
+            found.analysis,
+            found.calibration,
+            found.slice_words,
+            found.warning,
+        )
+
+    def whole() -> bytes:
+        from isi_core.reports import sweep_export
+
+        files = sweep_export.sweep_files(
+            found.plan, records.get(sweep), found.results, records.answers(sweep), found.analysis, found.calibration
+        )
+        return sweep_export.zip_sweep(files)
+
+    def rows() -> bytes:
+        return tables.results_csv(found.results, records.answers(sweep))
+
+    files: list[tuple[str, str, str, str, Callable[[], bytes]]] = [
+        ("PDF", "picture_as_pdf", ".pdf", "application/pdf", pdf),
+        ("Everything (zip)", "folder_zip", ".zip", "application/zip", whole),
+        ("CSV: rows", "table_rows", "_results.csv", "text/csv", rows),
+        ("CSV: conditions", "table", "_conditions.csv", "text/csv", table(found, "Conditions")),
+        ("CSV: effects", "difference", "_effects.csv", "text/csv", table(found, "Effects")),
+    ]
+    with st.container(horizontal=True, gap="small"):
+        for label, icon, ending, mime, make in files:
+            st.download_button(
+                label,
+                data=make,
+                file_name=f"sweep_{sweep}{ending}",
+                mime=mime,
+                icon=f":material/{icon}:",
+                key=f"sweeps_download_{ending.strip('._')}",
+                on_click="ignore",
+            )
