@@ -73,7 +73,7 @@ def _png(points: list[dict[str, Any]], setup: Setup) -> bytes:
         .properties(width=420, height=300)
         for name, title in (("memory", "peak memory above the model (MB)"), ("seconds", "time (s)"))
     ]
-    subtitle = f"LLaVA-1.5-shaped, random weights, float32, {setup.threads} threads, {setup.tokens} tokens an answer"
+    subtitle = f"LLaVA-1.5-shaped, random weights, float32, threads: {setup.threads}, {setup.tokens} tokens an answer"
     if setup.quick:
         subtitle = "QUICK FORM, tiny model: these numbers mean nothing"
     chart = alt.hconcat(*panels).properties(

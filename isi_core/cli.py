@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from isi_core.domain.observation import Dataset, Observation
 
 
-_COMMAND_FILES = ("sweep", "datasets", "runs", "failure", "rank", "order")
+_COMMAND_FILES = ("sweep", "datasets", "runs", "failure", "rank", "repair", "corpus", "edits", "order")
 """Files of `isi_core/commands` whose function `add` adds a command to the parser."""
 
 

@@ -4,7 +4,7 @@ import streamlit as st
 
 from isi_core.ui import frame, resources
 from isi_core.ui.vqa import desk as desks
-from isi_core.ui.vqa import history, inputs, outputs, settings, work
+from isi_core.ui.vqa import history, inputs, outputs, settings, several_models, work
 
 frame.ensure()
 frame.heading(
@@ -13,6 +13,7 @@ frame.heading(
 )
 desk = desks.open_desk()
 work.collect(desk)
+several_models.collect(desk)
 with st.container(key="vqa_columns"):
     left, right = st.columns(2, gap="large")
 with left:
@@ -31,6 +32,7 @@ with right:
     work.show(desk)
     outputs.results(desk, trial)
 st.divider()
+several_models.show(desk, trial)
 work.investigation(desk)
 history.show(desk)
 desks.write_link(desk)

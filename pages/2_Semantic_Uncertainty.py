@@ -3,7 +3,7 @@
 import streamlit as st
 
 from isi_core.ui import frame
-from isi_core.ui.uncertainty import choices, clusters, downloads, investigations, measures, sources, work
+from isi_core.ui.uncertainty import choices, clusters, downloads, investigations, measures, p_true, sources, work
 from isi_core.ui.uncertainty import desk as desks
 
 frame.ensure()
@@ -24,6 +24,7 @@ with right:
     view = work.offer(desk, subject)
     if view is not None:
         measures.show(view)
+        p_true.offer(desk, view)
 if view is not None:
     clusters.show(desk, view)
     investigations.show(desk, view)

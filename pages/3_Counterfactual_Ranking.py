@@ -19,7 +19,7 @@ with st.container(key="stack_ranking"):
 with left:
     pictures = inputs.show(desk)
     settings.editor(desk)
-    tree = corpus.show(desk)
+    tree = corpus.show(desk, pictures)
     settings.search(desk)
     settings.start(desk, pictures, tree)
 with right:

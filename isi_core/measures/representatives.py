@@ -16,7 +16,7 @@ from isi_core.domain.errors import ModelError
 from isi_core.domain.progress import Progress, part_of
 from isi_core.domain.uncertainty import Rule
 from isi_core.measures.clustering import equivalent
-from isi_core.models.entailment.protocol import CLASSES, ENTAILMENT, EntailmentModel
+from isi_core.models.entailment.protocol import CLASSES, ENTAILMENT, EntailmentModel, told_question
 
 MANY = 30
 """Different answers above which not every pair is asked about."""
@@ -41,6 +41,7 @@ def representative_probabilities(
     ------
     ModelError : the model gave values that are not numbers.
     """
+    entailment, question = told_question(entailment, question)
     n = len(texts)
     shown = list(texts) if question is None else [f"{question} {text}" for text in texts]
     certain = np.eye(len(CLASSES))[ENTAILMENT]

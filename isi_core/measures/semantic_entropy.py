@@ -22,7 +22,7 @@ from isi_core.domain.progress import Progress
 from isi_core.domain.uncertainty import LikelihoodKind, Rule, Uncertainty, UncertaintySettings
 from isi_core.measures.clustering import RULES, cluster
 from isi_core.measures.representatives import MANY, representative_probabilities
-from isi_core.models.entailment.protocol import CLASSES, ENTAILMENT, EntailmentModel
+from isi_core.models.entailment.protocol import CLASSES, ENTAILMENT, EntailmentModel, told_question
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -160,13 +160,14 @@ def recluster(uncertainty: Uncertainty, settings: UncertaintySettings) -> Uncert
             f"Of these many answers only one of each meaning was compared with all, by the {uncertainty.settings.rule} "
             f"rule: measure the uncertainty again to group them by the {settings.rule} one."
         )
-    return _uncertainty(
+    found = _uncertainty(
         uncertainty.samples,
         np.asarray(uncertainty.implications),
         np.asarray(uncertainty.entailment_probabilities),
         settings,
         uncertainty.all_compared,
     )
+    return replace(found, p_true=uncertainty.p_true)
 
 
 def _uncertainty(
@@ -229,6 +230,7 @@ def class_probabilities(
     ------
     ModelError : the model gave values that are not numbers.
     """
+    entailment, question = told_question(entailment, question)
     counts = Counter(texts)  # keeps the order in which texts first come
     distinct = list(counts)
     places = range(len(distinct))

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from isi_core.domain.p_true import PTrue
 from isi_core.measures.answer_groups import ComparedAnswers, Grouping, Groups
 from isi_core.measures.entailment_graph import degree_uncertainty, eigenvalue_uncertainty
 from isi_core.measures.lexical_similarity import lexical_similarity
@@ -47,8 +48,18 @@ class MeasureRow:
         return not math.isnan(self.value)
 
 
-def side_by_side(answers: ComparedAnswers, groups: Groups, grouping: Grouping) -> list[MeasureRow]:
-    """Every measure, in the order in which a page shows them."""
+_NOT_ASKED = "Not measured: the model has not been asked whether its answer is true."
+_LITTLE = 0.5  # of the probability: with less on A and B together, a reply does not take the question's form
+
+
+def side_by_side(
+    answers: ComparedAnswers,
+    groups: Groups,
+    grouping: Grouping,
+    p_true: PTrue | None = None,
+    why_not: str = _NOT_ASKED,
+) -> list[MeasureRow]:
+    """Every measure, in the order in which a page shows them; `why_not` says why there is no p(True)."""
     n = len(answers)
     most = math.log(n)
     kind = grouping.likelihood
@@ -179,13 +190,25 @@ def side_by_side(answers: ComparedAnswers, groups: Groups, grouping: Grouping) -
         MeasureRow(
             "p_true",
             "p(True)",
-            nan,
+            nan if p_true is None else p_true.p_true,
             "",
             0.0,
             1.0,
             "low",
-            "Not measured: needs a model that gives the likelihood of “True” as answer to a question of its own, "
-            "which none here offers.",
-            "Kadavath et al. 2022",
+            why_not if p_true is None else _p_true_meaning(p_true),
+            "Kadavath et al. 2022; Farquhar et al. 2024",
         ),
     ]
+
+
+def _p_true_meaning(found: PTrue) -> str:
+    """What the number says; of the model's words none is repeated here."""
+    examples = f"after {found.shots} solved examples" if found.shots else "without examples"
+    words = (
+        f"Probability that the model, shown its {found.n_answers} answers, calls its main one true ({examples}); "
+        f"between “true” and “false” alone it is {found.between:.3g}."
+    )
+    both = found.p_true + found.p_false
+    if both < _LITTLE:
+        words += f" Both together have {both:.3g}: this model hardly replies in this form, so read it with care."
+    return words

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from isi_core.domain.attribution import INPUTS, Attribution
 from isi_core.domain.palette import INPUT_COLOURS
@@ -26,6 +26,9 @@ from isi_core.reports.chart_parts import (
 from isi_core.reports.charts import MEASURE, Figure
 from isi_core.reports.wording import number, one_line
 
+_MIDDLE = "#f2f2f2"
+_DIVERGING = (MEASURE, _MIDDLE, INPUT_COLOURS["image"])
+"""Around a light middle: the measures' colour below 0, the image's above."""
 _LABEL_CHARACTERS = 24
 _MAP_SIDE = 310  # pixels
 _SHOWN_NUMBERS = 5  # parts along a side up to which their numbers fit into them
@@ -144,6 +147,62 @@ def framed(picture: Image.Image, grid: tuple[int, int], row: int, column: int) -
     return drawn
 
 
+def difference_overlay(
+    image: Image.Image, difference: NDArray[np.float64], far: float, opacity: float = 0.75
+) -> Image.Image:
+    """A (rows, columns) difference of two maps laid over a picture, coloured from -far over 0 to far."""
+    places = np.clip((np.asarray(difference, dtype=float) / max(far, 1e-12) + 1) / 2, 0, 1)
+    coloured = Image.fromarray(_diverging_table()[np.rint(places * 255).astype(int)])
+    grey = image.convert("L").convert("RGB")
+    return Image.blend(grey, coloured.resize(image.size, Image.Resampling.NEAREST), opacity)
+
+
+def difference_legend(far: float, what: str, width: int = 360, ink: str = "#808080") -> Image.Image:
+    """The colours of `difference_overlay` with their ends labelled; transparent."""
+    size, bar = max(9, round(width / 28)), max(8, round(width / 30))
+    font = ImageFont.load_default(size=size)
+    legend = Image.new("RGBA", (width, bar + round(1.9 * size)), (0, 0, 0, 0))
+    scale = Image.fromarray(_diverging_table()[None, :, :]).resize((width, bar), Image.Resampling.BILINEAR)
+    legend.paste(scale, (0, 0))
+    pen = ImageDraw.Draw(legend)
+    for x, text, anchor in ((0, f"-{number(far)}", "la"), (width / 2, what, "ma"), (width, number(far), "ra")):
+        pen.text((x, bar + size * 0.4), text, font=font, fill=ink, anchor=anchor)
+    return legend
+
+
+def _diverging_table() -> NDArray[np.uint8]:
+    """(256, 3) RGB colours of `_DIVERGING`."""
+    ends = np.array([ImageColor.getrgb(colour) for colour in _DIVERGING], dtype=float)
+    channels = [np.interp(np.linspace(0, 2, 256), np.arange(3), ends[:, channel]) for channel in range(3)]
+    colours: NDArray[np.uint8] = np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+    return colours
+
+
+def beside_figure(shares: Mapping[str, Mapping[str, float]], what: str, reading: str, name: str) -> Figure:
+    """Two sets of absolute shares of `INPUTS`, an input's two bars below each other, the second one paler."""
+    import altair as alt
+
+    order = list(shares)
+    rows = [
+        {"input": input, "of": of, "share": float(held[input]), "shown": number(float(held[input]))}
+        for of, held in shares.items()
+        for input in INPUTS
+    ]
+    y = categories("input", "", order=INPUTS, limit=90)
+    offset = alt.YOffset("of:N", sort=order)
+    base = alt.Chart(data(rows)).encode(y=y, yOffset=offset)
+    paler = alt.Opacity(
+        "of:N",
+        scale=alt.Scale(domain=order, range=[1.0, 0.4]),
+        legend=alt.Legend(title=None, orient="top", labelLimit=230, symbolFillColor=GREY, symbolStrokeWidth=0),
+    )
+    x = alt.X("share:Q", title=f"share of {what} (0 to 1)", scale=unit_scale(), axis=share_axis())
+    tooltip = [alt.Tooltip("input:N"), alt.Tooltip("of:N", title="of"), alt.Tooltip("shown:N", title="share")]
+    bars = base.mark_bar().encode(x=x, color=input_colour(None, INPUTS), opacity=paler, tooltip=tooltip)
+    numbers = base.mark_text(align="left", dx=8).encode(x=alt.value("width"), text="shown:N")
+    return Figure(finish(alt.layer(bars, numbers), 300, 44 * len(INPUTS)), reading, name)
+
+
 def part_attention_figure(parts: NDArray[np.float64]) -> Figure:
     """(side, side) attention on each part of the picture, as a map."""
     import altair as alt
@@ -160,9 +219,8 @@ def drop_figure(drops: NDArray[np.float64]) -> Figure:
     import altair as alt
 
     far = max(float(np.abs(drops).max()), 1e-12)
-    # Around a light middle: the image's colour where the part spoke for the answer, that of measures where against.
-    colours = [MEASURE, "#f2f2f2", INPUT_COLOURS["image"]]
-    scale = alt.Scale(domain=[-far, 0, far], range=colours, nice=False, interpolate="rgb")
+    # The image's colour where the part spoke for the answer, that of measures where against.
+    scale = alt.Scale(domain=[-far, 0, far], range=list(_DIVERGING), nice=False, interpolate="rgb")
     ink = alt.condition(f"datum.value > {0.5 * far}", alt.value("white"), alt.value("black"))
     reading = (
         "Occlusion: the nats of log-likelihood that the answer lost when the part was covered; blue parts "

@@ -23,8 +23,12 @@ def colour_table() -> NDArray[np.uint8]:
     return colours
 
 
-def heat_map_picture(heat_map: NDArray[np.float64], size: tuple[int, int], smooth: bool = False) -> Image.Image:
+def heat_map_picture(
+    heat_map: NDArray[np.float64], size: tuple[int, int], smooth: bool = False, peak: float | None = None
+) -> Image.Image:
     """The (rows, columns) heat map in colours, from 0 to its maximum, as an RGB picture of `size` (width, height).
+
+    `peak` stands in for the maximum, so that several maps have one scale.
 
     Raises
     ------
@@ -33,7 +37,7 @@ def heat_map_picture(heat_map: NDArray[np.float64], size: tuple[int, int], smoot
     values = np.asarray(heat_map, dtype=float)
     if values.ndim != 2 or values.size == 0 or not np.isfinite(values).all() or (values < 0).any():
         raise InputError("The heat map is not a grid of shares: measure the attention again.")
-    peak = values.max()
+    peak = max(float(values.max()), peak or 0.0)
     levels = np.rint(values / peak * 255).astype(np.uint8) if peak > 0 else np.zeros(values.shape, dtype=np.uint8)
     if smooth:
         levels = np.asarray(Image.fromarray(levels).resize(size, Image.Resampling.BICUBIC))
@@ -42,7 +46,11 @@ def heat_map_picture(heat_map: NDArray[np.float64], size: tuple[int, int], smoot
 
 
 def heat_map_overlay(
-    image: Image.Image, heat_map: NDArray[np.float64], opacity: float = 0.55, smooth: bool = False
+    image: Image.Image,
+    heat_map: NDArray[np.float64],
+    opacity: float = 0.55,
+    smooth: bool = False,
+    peak: float | None = None,
 ) -> Image.Image:
     """The picture with its attention laid over it, of the picture's size.
 
@@ -56,11 +64,15 @@ def heat_map_overlay(
     if not 0 <= opacity <= 1:
         raise InputError("The overlay's opacity must lie between 0 and 1.")
     grey = image.convert("L").convert("RGB")
-    return Image.blend(grey, heat_map_picture(heat_map, image.size, smooth), opacity)
+    return Image.blend(grey, heat_map_picture(heat_map, image.size, smooth, peak), opacity)
 
 
 def heat_map_legend(
-    heat_map: NDArray[np.float64], width: int = 360, ink: str = "#808080", background: str | None = None
+    heat_map: NDArray[np.float64],
+    width: int = 360,
+    ink: str = "#808080",
+    background: str | None = None,
+    what: str = "share of attention per cell",
 ) -> Image.Image:
     """The colour scale from 0 to the map's maximum, with both ends labelled; transparent unless `background`."""
     size = max(9, round(width / 28))
@@ -72,7 +84,7 @@ def heat_map_legend(
     pen = ImageDraw.Draw(legend)
     high = number(float(np.max(heat_map)))
     pen.text((0, bar + size * 0.4), "0", font=font, fill=ink)
-    pen.text((width / 2, bar + size * 0.4), "share of attention per cell", font=font, fill=ink, anchor="ma")
+    pen.text((width / 2, bar + size * 0.4), what, font=font, fill=ink, anchor="ma")
     pen.text((width, bar + size * 0.4), high, font=font, fill=ink, anchor="ra")
     return legend
 

@@ -89,15 +89,23 @@ def chart(made: Figure, key: str, selects: bool = False) -> Any:
     return event if selects else None
 
 
-def figure(made: Figure, key: str, selects: bool = False) -> Any:
-    """A chart, how to read it, and its downloads; where it `selects`, what was picked of it."""
+def figure(made: Figure, key: str, selects: bool = False, table: Callable[[], bytes] | None = None) -> Any:
+    """A chart, how to read it, and its downloads; where it `selects`, what was picked of it.
+
+    `table` makes the CSV of its numbers.
+    """
     event = chart(made, key, selects)
+    # Made only when it is asked for: a click on a page must not pay for pictures nobody takes.
+    files: list[tuple[str, Callable[[], bytes], str]] = [
+        ("PNG", partial(figure_png, made), "image/png"),
+        ("SVG", partial(figure_svg, made), "image/svg+xml"),
+        *([("CSV", table, "text/csv")] if table is not None else []),
+    ]
     with st.container(horizontal=True, gap="small"):
-        for kind, render, mime in (("PNG", figure_png, "image/png"), ("SVG", figure_svg, "image/svg+xml")):
+        for kind, make, mime in files:
             st.download_button(
                 kind,
-                # Drawn only when it is asked for: a click on a page must not pay for pictures nobody takes.
-                data=partial(render, made),
+                data=make,
                 file_name=f"{made.name}.{kind.lower()}",
                 mime=mime,
                 key=f"{kind}_{key}",

@@ -17,6 +17,7 @@ from streamlit.testing.v1 import AppTest
 from isi_core.datasets.built_in import load_dataset
 from isi_core.domain.answer import Answer
 from isi_core.domain.interventions import ContextPreset, GaussianNoise
+from isi_core.models import catalogue
 from isi_core.reports.run_export import read_run, run_zip
 from isi_core.store.database import MIGRATIONS, Database
 from isi_core.store.run_search import RunFilter, bin_runs, empty_bin, search_runs, tag_runs
@@ -124,6 +125,21 @@ def test_one_run_is_shown_whole_and_opened() -> None:
     visitor.press(at, "runs_open")
     assert [title.value for title in at.title] == ["VQA Interventions"]
     assert visitor.desk(at).trial().digest == made.trial.digest
+
+
+@pytest.mark.parametrize("name", ["llava-1.5-7b", "tiny-llava"])
+def test_a_run_of_a_published_family_has_the_published_means_as_a_footnote(name: str) -> None:
+    usual = evaluation()
+    source = catalogue.find_vlm(name).source
+    source = Path(source).name if isinstance(source, Path) else source
+    model = replace(usual.model, name=name, source=source)
+    made = replace(usual, model=model, trial=build_trial(load_dataset(), FIRST, (ContextPreset("none"),)))
+    run = resources.store().save(made, dataset="isi_scenes")
+    at = tick(visit(), run)
+    visitor.press(at, "runs_open")
+    assert [title.value for title in at.title] == ["VQA Interventions"]
+    assert visitor.shows(at, "Published means") == (name != "tiny-llava")
+    assert visitor.shows(at, "semantic entropy 1.21, clusters 4.90") == (name != "tiny-llava")
 
 
 def test_two_to_six_runs_are_compared_with_their_inputs_diffed() -> None:
@@ -305,6 +321,24 @@ def test_a_store_that_cannot_be_read_is_one_sentence_and_left_alone(home: Path, 
     (message,) = visitor.messages(at)
     assert words in message and path.read_bytes() == before
     path.unlink()  # the next store begins anew
+
+
+def test_on_a_full_disk_a_note_is_refused_in_one_sentence_and_the_page_goes_on() -> None:
+    run = save()
+    at = tick(visit(), run)
+    with resources.store().database.reading() as connection:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+    at.text_area(key=f"runs_note_{run}").set_value("long " * 1_900)
+    visitor.run(at)
+    visitor.press(at, "runs_marks_save")
+    (message,) = visitor.messages(at)
+    assert "is full: free some space" in message
+    assert resources.store().brief(run).note == ""
+    with resources.store().database.reading() as connection:
+        connection.execute("PRAGMA max_page_count = 100000")
+    visitor.press(at, "runs_marks_save")
+    assert visitor.messages(at) == [] and resources.store().brief(run).note.startswith("long long")
 
 
 def test_a_damaged_run_is_one_sentence_and_the_others_are_still_there() -> None:

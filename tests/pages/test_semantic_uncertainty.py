@@ -13,7 +13,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from isi_core.measures.answer_groups import ComparedAnswers, Grouping, group
+from isi_core.measures.semantic_entropy import class_probabilities
 from isi_core.measures.side_by_side import MeasureRow
+from isi_core.models.entailment.hugging_face import HuggingFaceEntailment
 from isi_core.reports.run_export import read_run
 from isi_core.reports.wording import number
 from isi_core.ui import resources
@@ -21,7 +23,11 @@ from isi_core.ui.uncertainty import downloads
 from isi_core.ui.uncertainty.desk import Desk, View
 from isi_core.ui.uncertainty.measures import rows_of
 from isi_core.ui.uncertainty.sources import every_subject
+from tests.openai_server import Fault
 from tests.pages import visitor
+from tests.unit.test_judge import JudgingServer, nli, server
+
+__all__ = ["nli", "server"]  # fixtures
 
 PAGE = visitor.ROOT / "pages" / "2_Semantic_Uncertainty.py"
 COLOURS = "-0.5\tYes.\n-1\tNo.\n-2\tNo, the fish is blue.\n-0.5\tYes.\n-1.5\tNo, the fish is green."
@@ -96,6 +102,12 @@ def table(at: AppTest, place: int = 0) -> dict[str, str]:
     """The measures' table: each one's value as shown."""
     frame = at.table[place].value
     return {name: re.sub(r"\*", "", value) for name, value in zip(frame["Measure"], frame.iloc[:, 1], strict=True)}
+
+
+def meanings(at: AppTest) -> dict[str, str]:
+    """The measures' table: what each one says."""
+    frame = at.table[0].value
+    return dict(zip(frame["Measure"], frame["What it says"], strict=True))
 
 
 def values(rows: list[MeasureRow]) -> dict[str, str]:
@@ -369,3 +381,75 @@ def test_a_model_that_is_gone_is_said_in_one_sentence(tmp_path: Path, monkeypatc
     visitor.run(at)
     settle(visitor.press(at, "uncertainty_compare"))
     assert len(visitor.messages(at)) == 1 and not at.table
+
+
+# -- the model's own word, a judge, the map -------------------------------------------------
+
+
+def test_the_model_is_asked_whether_its_answer_is_true() -> None:
+    at = measured()
+    assert "press “Measure p(True)”" in meanings(at)["p(True)"] and table(at)["p(True)"] == "–"
+    settle(visitor.press(at, "uncertainty_p_true"))
+    assert not at.error, [e.value for e in at.error]
+    found = desk(at).p_true_of(view(at).subject)
+    assert found is not None and (found.n_answers, found.shots) == (10, 0)
+    assert table(at)["p(True)"] == number(found.p_true) != "–"
+    assert table(at) == values(rows_of(desk(at), view(at)))
+    assert "shown its 10 answers" in meanings(at)["p(True)"]
+    # Kept in a run of its own, which another session finds measured.
+    assert resources.store().recent(1)[0].label == "p(True)"
+    other = visit()
+    visitor.choose(other, "uncertainty_source", "Stored runs")
+    assert table(other)["p(True)"] == number(found.p_true)
+    # Examples come from stored runs of other questions, of which there are none.
+    at.number_input(key="uncertainty_shots").set_value(3)
+    visitor.run(at)
+    settle(visitor.press(at, "uncertainty_p_true"))
+    assert any("There are no examples" in m for m in visitor.messages(at))
+
+
+def test_pasted_answers_have_no_model_to_ask() -> None:
+    at = compare(paste(visit(), COLOURS))
+    assert table(at)["p(True)"] == "–" and "no model is known that could be asked" in meanings(at)["p(True)"]
+    assert not [b for b in at.button if b.key == "uncertainty_p_true"]
+
+
+def test_a_judge_behind_a_server_compares_the_answers(
+    server: JudgingServer, nli: HuggingFaceEntailment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ISI_ENDPOINT_KEY", raising=False)
+    at = paste(visit(), COLOURS)
+    visitor.write(at, "uncertainty_entailment_typed", "judge:nowhere")
+    assert any("judge:MODEL@" in m for m in visitor.messages(at)) and desk(at).entailment_model == "tiny-nli"
+    name = f"judge:{server.model}@{server.url}"
+    visitor.write(at, "uncertainty_entailment_typed", name)
+    assert desk(at).entailment_model == name and not at.error
+    compare(at)
+    texts = [answer.text for answer in view(at).answers.samples]
+    expected = class_probabilities(texts, "Is the fish red?", nli)
+    assert view(at).answers.implications.tolist() == expected.argmax(-1).tolist()
+    assert visitor.shows(at, f"entailment by {name}")
+    asked = len(server.asked())
+    visitor.choose(at, "uncertainty_rule", "strict")
+    assert len(server.asked()) == asked > 0
+    # A server that is gone is told of in a sentence, and the answers stay.
+    server.faults = [Fault(401, {"error": {"message": "no"}})] * 9
+    at.toggle(key="uncertainty_prepended").set_value(False)
+    visitor.run(at)
+    settle(visitor.press(at, "uncertainty_compare"))
+    assert any("asks for a key" in m for m in visitor.messages(at))
+
+
+def test_the_map_shows_every_text_once_and_goes_into_the_pdf() -> None:
+    at = compare(paste(visit(), COLOURS))
+    assert any(s.value == "Map of the answers" for s in at.subheader)
+    assert visitor.shows(at, "Answers lie near each other where they entail each other")
+    [figure] = [f for f in downloads.figures_of(desk(at), view(at)) if f.name == "answer_map"]
+    rows = next(iter(figure.chart.to_dict()["datasets"].values()))
+    assert {row["answer"] for row in rows} == {answer.text for answer in view(at).answers.samples}
+    assert {int(row["cluster"]) - 1 for row in rows} == set(view(at).groups.ids)
+    assert sum(row["probability"] for row in rows) == pytest.approx(1)
+    reader = pypdf.PdfReader(io.BytesIO(downloads.pdf(desk(at), view(at))))
+    assert "Answers lie near each other" in " ".join(page.extract_text() for page in reader.pages).replace("\n", " ")
+    at = compare(paste(at, "Yes.\nYes.\nYes."))
+    assert visitor.shows(at, "there is nothing to lay out")

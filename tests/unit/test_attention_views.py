@@ -214,3 +214,66 @@ def test_a_framed_patch_is_where_it_should_be() -> None:
     rows, columns = np.nonzero(changed)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (40, 79, 80, 119)
     assert not changed[55:65, 95:105].any()
+
+
+def test_two_maps_on_one_scale_have_equal_colours_for_equal_shares() -> None:
+    from isi_core.reports.figures import colour_table, heat_map_picture
+
+    low, high = np.array([[0.0, 0.1]]), np.array([[0.1, 0.2]])
+    of_low = np.asarray(heat_map_picture(low, (2, 1), peak=0.2))
+    of_high = np.asarray(heat_map_picture(high, (2, 1), peak=0.2))
+    np.testing.assert_array_equal(of_low[0, 1], of_high[0, 0])
+    np.testing.assert_array_equal(of_high[0, 1], colour_table()[-1])
+    np.testing.assert_array_equal(np.asarray(heat_map_picture(low, (2, 1)))[0, 1], colour_table()[-1])
+
+
+def test_a_difference_is_blue_above_and_pink_below_nothing() -> None:
+    from PIL import Image, ImageColor
+
+    picture = Image.new("RGB", (30, 10), (90, 90, 90))
+    drawn = np.asarray(figures.difference_overlay(picture, np.array([[-0.2, 0.0, 0.1]]), 0.2, opacity=1.0))
+    assert drawn.shape == (10, 30, 3)
+    blue, middle = ImageColor.getrgb(INPUT_COLOURS["image"]), ImageColor.getrgb("#f2f2f2")
+    pink = ImageColor.getrgb(figures.MEASURE)
+    assert tuple(drawn[5, 2]) == pink
+    np.testing.assert_allclose(drawn[5, 15], middle, atol=1)
+    np.testing.assert_allclose(drawn[5, 27], (np.array(blue) + middle) / 2, atol=1)
+    legend = np.asarray(figures.difference_legend(0.2, "difference"))
+    assert tuple(legend[0, 0, :3]) == pink and tuple(legend[0, -1, :3]) == blue
+    assert legend[-1, 0, 3] == 0  # transparent where nothing is written
+
+
+def test_two_sets_of_shares_stand_below_each_other() -> None:
+    shares = {
+        "relevancy": dict(zip(INPUTS, (0.5, 0.2, 0.2, 0.1), strict=True)),
+        "attention": dict(zip(INPUTS, (0.1, 0.3, 0.2, 0.4), strict=True)),
+    }
+    figure = figures.beside_figure(shares, "attention", "Read it so.", "beside")
+    [bars, _] = figure.chart.to_dict()["layer"]
+    rows = rows_in(figure.chart)
+    assert {(row["of"], row["input"]): row["share"] for row in rows} == {
+        (of, name): share for of, held in shares.items() for name, share in held.items()
+    }
+    assert bars["encoding"]["color"]["scale"]["range"] == [INPUT_COLOURS[name] for name in INPUTS]
+    assert figure_png(figure).startswith(b"\x89PNG")
+
+
+def test_the_chart_to_hover_holds_every_words_map() -> None:
+    from PIL import Image
+
+    from isi_core.reports.attention_hover import MOST_CELLS, hover_figure
+
+    record = record_of(attention_rows(3))
+    words = views.answer_words(TOKENS)
+    maps = np.stack([views.heat_map_of(record, word.tokens) for word in words])
+    picture = Image.new("RGB", (120, 80), (200, 30, 30))
+    figure = hover_figure([f"<i>{word.text}" for word in words], maps, picture)
+    rows = rows_in(figure.chart)
+    assert len(rows) == len(words) * GRID[0] * GRID[1]
+    for i in range(len(words)):
+        of_word = [row["share"] for row in rows if row["word"].startswith(f"{i + 1}: <i>")]
+        np.testing.assert_allclose(of_word, maps[i].ravel(), atol=1e-7)
+    assert figure_png(figure).startswith(b"\x89PNG")
+    with pytest.raises(InputError, match="one word at a time"):
+        hover_figure(["a"] * 30, np.zeros((30, 24, 24)), picture)
+    assert MOST_CELLS < 30 * 24 * 24

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import string
+import subprocess
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from isi_core.cli import main
+from isi_core.cli import build_parser, main
 from isi_core.models import catalogue
 from isi_core.models.shelf import Shelf
+from isi_core.studies.sweep.ray_engine import Cluster, is_installed
 from tests.checkpoints import make_trial, save_llava
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,3 +113,46 @@ def test_commands_of_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert main(["runs", "rerun", str(run), "--model", str(tmp_path / "other")]) == 2
     assert main(["runs", "export", str(run), "--out", str(tmp_path / "run.zip")]) == 2
     assert main(["runs", "show", "999"]) == 2
+
+
+def test_the_clusters_commands_are_understood(tmp_path: Path) -> None:
+    page = "run_on_a_cluster.md"
+    [install, local, lab, sweep] = blocks(page, "sh")
+    [requirements] = re.findall(r"-r (\S+)", install)
+    assert re.search(r"^ray==", (ROOT / requirements).read_text(encoding="utf-8"), re.MULTILINE)
+    [batch] = blocks(page, "bash")
+    script = tmp_path / "sweep.sbatch"
+    script.write_text(batch, encoding="utf-8")
+    assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
+    joined = batch.replace("\\\n", " ")
+    sweeps = re.findall(r"^\s*(?:.* )?python -m isi_core (.*)$", f"{local}\n{sweep}\n{joined}", re.MULTILINE)
+    assert len(sweeps) == 6
+    for words in sweeps:
+        arguments = build_parser().parse_args(shlex.split(words.replace('"$address"', "first-machine:6379")))
+        if getattr(arguments, "engine", "local") == "ray":
+            Cluster(arguments.address, arguments.workers)
+    if not is_installed():
+        return
+    from ray.scripts.scripts import cli as ray_commands
+
+    known = {**os.environ, "SLURM_CPUS_PER_TASK": "16", "SLURM_GPUS_ON_NODE": "4", "SLURM_JOB_NUM_NODES": "4"}
+    for line in re.findall(r"\bray ((?:start|get-auth-token|symmetric-run) .*)$", f"{lab}\n{joined}", re.MULTILINE):
+        name, *options = shlex.split(string.Template(line).safe_substitute(known).partition(" > ")[0])
+        own = options[: options.index("--")] if "--" in options else options
+        made = ray_commands.commands[name].make_context(name, own, resilient_parsing=False)
+        if name == "symmetric-run":  # what is left is for `ray start`
+            rest = list(made.params["ray_args_and_entrypoint"])
+            assert len(rest) == 3 and made.params["min_nodes"] == 4
+            ray_commands.commands["start"].make_context("start", rest)
+
+
+def test_the_clusters_local_example_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command itself, but for its engine; `tests/kill/test_sweep_ray.py` has Ray."""
+    monkeypatch.setenv("ISI_HOME", str(tmp_path / "home"))
+    [line] = [text for text in blocks("run_on_a_cluster.md", "sh") if text.startswith("# local")]
+    words = shlex.split(line.partition("--engine")[0].partition("isi_core ")[2])
+    assert main([*words, "--measure", "answer", "--images", "natural", "--contexts", "none", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["state"], told["done"]) == ("done", 4)

@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -16,16 +17,19 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageEnhance
 
+from isi_core.cli import main
 from isi_core.datasets import archive, catalogue
 from isi_core.datasets.built_in import BUILT_IN, load_dataset
 from isi_core.datasets.card import dataset_card
 from isi_core.datasets.column_mapping import Mapping, guess_mapping
 from isi_core.datasets.importing import Imported, Source, import_source, open_source, staging_folder
-from isi_core.datasets.linter import find_leaks, near_duplicates
+from isi_core.datasets.isi_folder import FolderRow, write_isi_folder
+from isi_core.datasets.linter import MOST_BITS, MOST_PARTNERS, find_leaks, near_duplicates
 from isi_core.datasets.tables import read_table
 from isi_core.domain.errors import InputError
 from isi_core.domain.home import HOME_VARIABLE
 from isi_core.domain.observation import Dataset, Observation
+from isi_core.studies.slices import Slice, save_slice
 from isi_core.worlds.scenes.drawing import render_scene
 from isi_core.worlds.scenes.graph import draw_held_out_scene
 
@@ -381,3 +385,57 @@ def test_near_duplicates_are_found_and_different_scenes_are_not(tmp_path: Path) 
     found = near_duplicates(Dataset("x", None, tuple(observations)), lambda _, fraction: said.append(fraction))
     assert {(pair.first, pair.second) for pair in found} == {("3", "30"), ("5", "31")}
     assert said == sorted(said) and len(said) > 2
+    copy, brighter = sorted(found, key=lambda pair: pair.first)
+    assert 0 <= copy.bits <= 4 and copy.levels < 1 and brighter.bits <= MOST_BITS
+
+
+def test_many_of_the_same_picture_give_few_pairs_and_flat_ones_are_told_apart(tmp_path: Path) -> None:
+    scene = render_scene(draw_held_out_scene(Random(1)), 96)
+    greys = [Image.new("RGB", (64, 64), (level, level, level)) for level in (20, 120, 121, 220)]
+    observations = []
+    for number, picture in enumerate([*[scene] * 60, *greys]):
+        path = tmp_path / f"{number}.png"
+        picture.save(path)
+        observations.append(observation(number, path))
+    found = near_duplicates(Dataset("x", None, tuple(observations)))
+    same = [pair for pair in found if int(pair.second) < 60]
+    assert {(pair.first, pair.bits, pair.levels) for pair in same} == {("0", 0, 0.0)} and len(same) == 59
+    assert {(pair.first, pair.second) for pair in found if int(pair.second) >= 60} == {("61", "62")}
+
+
+def test_pictures_that_are_all_alike_are_named_with_their_nearest_only(tmp_path: Path) -> None:
+    scene = render_scene(draw_held_out_scene(Random(1)), 96)
+    observations = []
+    for number in range(40):
+        path = tmp_path / f"{number}.png"
+        ImageEnhance.Contrast(scene).enhance(1 + number / 100).save(path)
+        observations.append(observation(number, path))
+    found = near_duplicates(Dataset("x", None, tuple(observations)))
+    seconds = Counter(pair.second for pair in found)
+    assert set(seconds) == {str(number) for number in range(1, 40)} and max(seconds.values()) <= 1 + MOST_PARTNERS
+
+
+def test_the_command_names_leaks_pairs_and_slices(
+    tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = render_scene(draw_held_out_scene(Random(1)), 96)
+    content = []
+    for picture in (scene, scene.resize((60, 60))):
+        file = io.BytesIO()
+        picture.save(file, "PNG")
+        content.append(file.getvalue())
+    rows = [
+        FolderRow("a.png", content[0], None, "Is the fish red?", True, contradictory="The answer is no."),
+        FolderRow("b.png", content[1], None, "Is the boat blue?", False),
+    ]
+    write_isi_folder(rows, home / "datasets" / "mine")
+    save_slice("boats", "mine", Slice(words="boat"))
+    assert main(["datasets", "show", "mine", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(leak["observation"], leak["how"]) for leak in told["leaks"]] == [("a", "states the answer")]
+    assert [(pair["first"], pair["second"]) for pair in told["near_duplicates"]] == [("a", "b")]
+    assert told["slices"] == {"boats": "“boat”"}
+    assert main(["datasets", "show", "mine"]) == 0
+    out = capsys.readouterr().out
+    assert "a: the contradictory context states the answer: The answer is no" in out
+    assert "a and b: " in out and "slice boats: “boat”" in out

@@ -21,7 +21,7 @@ from isi_core.models.devices import default_device
 from isi_core.models.entailment.protocol import CLASSES, Pair
 from isi_core.models.out_of_memory import give_back, is_out_of_memory
 from isi_core.models.threads import is_small, one_thread
-from isi_core.models.weights import weights_digest
+from isi_core.models.weights import hub_revision, weights_digest
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class HuggingFaceEntailment:
         record = ModelRecord(
             name=name,
             source=folder.resolve().name if folder else str(source),
-            revision=weights_digest(folder) if folder else str(getattr(config, "_commit_hash", None) or revision),
+            revision=weights_digest(folder) if folder else hub_revision(source, revision),
             dtype=str(model.dtype).removeprefix("torch."),
             attention=str(model.config._attn_implementation),
             device=str(place),

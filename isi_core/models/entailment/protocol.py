@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,3 +32,19 @@ class EntailmentModel(Protocol):
     def implications(self, pairs: Sequence[Pair], progress: Progress | None = None) -> NDArray[np.int64]:
         """(n,) most probable class of each pair: 0 contradiction, 1 neutral, 2 entailment."""
         ...
+
+
+@runtime_checkable
+class ReadsQuestion(Protocol):
+    """An entailment model that is told the question apart from the answers, instead of in front of each (a judge)."""
+
+    def about(self, question: str) -> EntailmentModel:
+        """This model, told the question that the pairs' texts answer."""
+        ...
+
+
+def told_question(entailment: EntailmentModel, question: str | None) -> tuple[EntailmentModel, str | None]:
+    """The model that compares answers to a question, and what is to stand in front of each answer (None: nothing)."""
+    if question is not None and isinstance(entailment, ReadsQuestion):
+        return entailment.about(question), None
+    return entailment, question

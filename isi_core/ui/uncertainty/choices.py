@@ -11,6 +11,7 @@ import streamlit as st
 from isi_core.domain.uncertainty import LikelihoodKind, Rule
 from isi_core.measures.clustering import ASSIGNMENTS
 from isi_core.models import catalogue
+from isi_core.ui import entailment_choice
 from isi_core.ui.uncertainty.desk import Desk, Subject
 
 _ASSIGNMENT_WORDS = {
@@ -36,7 +37,13 @@ def entailment(desk: Desk, subject: Subject | None) -> None:
         desk.error = ""
 
     model, question = st.columns([3, 2], vertical_alignment="bottom")
-    model.selectbox("Entailment model", names, key="uncertainty_entailment", on_change=write)
+    model.selectbox(
+        "Entailment model",
+        names,
+        key="uncertainty_entailment",
+        on_change=write,
+        format_func=entailment_choice.words,
+    )
     question.toggle(
         "Reads question",
         key="uncertainty_prepended",
@@ -45,6 +52,16 @@ def entailment(desk: Desk, subject: Subject | None) -> None:
         help="On: the model compares “question answer” (ISI, Nature code). Off: the answers alone (lm-polygraph). "
         "Changing it asks the entailment model again.",
     )
+
+    def put(name: str) -> None:
+        desk.entailment_model = name
+
+    def complain(error: str) -> None:
+        desk.error = error
+
+    with st.popover("LLM judge or another model", icon=":material/gavel:"):
+        entailment_choice.typed("uncertainty_entailment_typed", put, complain)
+        st.caption("Press Enter to choose it; it is asked when the answers are compared.")
 
 
 def grouping(desk: Desk) -> None:

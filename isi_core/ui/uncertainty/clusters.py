@@ -11,11 +11,13 @@ import streamlit as st
 from isi_core.domain.errors import StudioError
 from isi_core.domain.uncertainty import UncertaintySettings
 from isi_core.measures.answer_groups import as_uncertainty
+from isi_core.measures.answer_map import answer_map
 from isi_core.measures.clustering import moved
 from isi_core.measures.semantic_entropy import answer_weights
 from isi_core.models.entailment.protocol import ENTAILMENT
 from isi_core.reports import charts, uncertainty_figures
 from isi_core.reports.charts import Figure
+from isi_core.reports.uncertainty_map import map_figure
 from isi_core.reports.uncertainty_tables import ClusterRow
 from isi_core.reports.wording import number, one_line
 from isi_core.ui import frame
@@ -41,8 +43,13 @@ def cluster_figure(view: View) -> Figure:
     return charts.cluster_figure(as_uncertainty(view.answers, view.groups, settings))
 
 
+def answers_map(desk: Desk, view: View) -> Figure:
+    """The answers laid out in the plane, once for a view."""
+    return desk.computed(("map", view.key), lambda: map_figure(answer_map(view.answers, view.groups)))
+
+
 def show(desk: Desk, view: View) -> None:
-    """Clusters on the left, how the answers imply each other on the right."""
+    """Clusters and a map of the answers on the left, how they imply each other on the right."""
     st.divider()
     with st.container(key="stack_uncertainty_clusters"):
         left, right = st.columns(2, gap="large")
@@ -54,6 +61,12 @@ def show(desk: Desk, view: View) -> None:
         _by_hand(desk, view)
         with st.expander("As a chart", icon=":material/bar_chart:"):
             frame.figure(cluster_figure(view), "uncertainty_clusters")
+        st.subheader("Map of the answers", anchor=False)
+        if len(set(view.answers.texts)) < 2:
+            st.caption("All answers have the same words: there is nothing to lay out.")
+        else:
+            with st.container(width=620):  # wider, a distance across would look longer than the same one upwards
+                frame.figure(answers_map(desk, view), "uncertainty_map")
     with right:
         st.subheader("Who implies whom", anchor=False)
         if odd := _odd(view):

@@ -18,6 +18,7 @@ import streamlit as st
 
 from isi_core.domain.answer import Answer
 from isi_core.domain.evaluation import Evaluation
+from isi_core.domain.p_true import PTrue
 from isi_core.measures.answer_groups import ComparedAnswers, Grouping, Groups, group
 from isi_core.measures.clustering import renumbered
 from isi_core.models.catalogue import DEFAULT_ENTAILMENT
@@ -103,6 +104,8 @@ class Desk:
     ids_by_hand : clusters set by hand, by what they were made from.
     sweeps : evaluations over temperatures, by trial digest and model.
     temperatures, samples_each : what the next sweep draws.
+    p_true : by subject fingerprint, what a model said of its main answer here.
+    shots : solved examples in front of the next question for p(True).
     second : fingerprint of the subject that is compared with.
     when_done : takes the running job's result.
     """
@@ -123,6 +126,8 @@ class Desk:
     sweeps: dict[str, list[Evaluation]] = field(default_factory=dict)
     temperatures: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9, 1.2, 1.5)
     samples_each: int = 10
+    p_true: dict[str, PTrue] = field(default_factory=dict)
+    shots: int = 0
     second: str = ""
     job: str | None = None
     when_done: Callable[[Any], None] | None = None
@@ -170,6 +175,11 @@ class Desk:
         return View(
             subject, answers, self.grouping, groups, key, ids is not None, self.entailment_model, self.prepended
         )
+
+    def p_true_of(self, subject: Subject) -> PTrue | None:
+        """The subject's p(True), measured here or with its run; None where it was not."""
+        found = subject.evaluation.uncertainty if subject.evaluation is not None else None
+        return self.p_true.get(subject.fingerprint) or (found.p_true if found is not None else None)
 
     def ruled(self, view: View) -> Groups:
         """The view's groups as the rule alone has them."""

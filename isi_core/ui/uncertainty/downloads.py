@@ -84,6 +84,8 @@ def settings_of(view: View) -> dict[str, object]:
 def figures_of(desk: Desk, view: View) -> list[Figure]:
     """Every chart that the page shows for the view."""
     made = [uncertainty_figures.entailment_figure(view.answers, view.groups.ids)]
+    if len(set(view.answers.texts)) > 1:
+        made.append(clusters.answers_map(desk, view))
     if len(view.answers) >= 3:
         made.append(uncertainty_figures.convergence_figure(steps_of(desk, view)))
     swept = desk.sweeps.get(sweep_key(view.subject.evaluation), []) if view.subject.evaluation else []

@@ -9,7 +9,7 @@ import streamlit as st
 from isi_core.measures.side_by_side import MeasureRow, side_by_side
 from isi_core.reports.uncertainty_tables import measure_range
 from isi_core.reports.wording import number
-from isi_core.ui.uncertainty.desk import Desk, View, open_desk
+from isi_core.ui.uncertainty.desk import Desk, Subject, View, open_desk
 from isi_core.ui.wording import as_written
 
 _BLOCKS = 8
@@ -17,7 +17,21 @@ _BLOCKS = 8
 
 def rows_of(desk: Desk, view: View) -> list[MeasureRow]:
     """The view's measures, taken once."""
-    return desk.computed(("measures", view.key), lambda: side_by_side(view.answers, view.groups, view.grouping))
+    p_true, why_not = desk.p_true_of(view.subject), why_no_p_true(view.subject)
+    return desk.computed(
+        ("measures", view.key, p_true),
+        lambda: side_by_side(view.answers, view.groups, view.grouping, p_true, why_not),
+    )
+
+
+def why_no_p_true(subject: Subject) -> str:
+    """Why the subject has no p(True) yet, or cannot have one."""
+    made = subject.evaluation
+    if made is None:
+        return "Not measured: these answers were pasted, so no model is known that could be asked."
+    if made.answer is None:
+        return "Not measured: this trial has samples but no main answer to ask about."
+    return "Not measured yet: press “Measure p(True)” below; it costs the model one more reading of the question."
 
 
 def show(view: View) -> None:
@@ -38,8 +52,8 @@ def show(view: View) -> None:
     )
     hand = " Clusters were **changed by hand**." if view.by_hand else ""
     st.caption(
-        f"{settings_words(view)}.{hand} High is unsure, except for lexical similarity. Values of different measures "
-        "are not on one scale: compare a measure across trials, not with its neighbours."
+        f"{settings_words(view)}.{hand} High is unsure, except for lexical similarity and p(True). Values of different "
+        "measures are not on one scale: compare a measure across trials, not with its neighbours."
     )
 
 

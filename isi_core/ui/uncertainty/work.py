@@ -38,7 +38,7 @@ def compare(desk: Desk, subject: Subject) -> None:
     def done(made: ComparedAnswers) -> None:
         desk.keep_comparison(subject, model, prepended, made)
 
-    _start(desk, f"Comparing answers by {model}", work, done)
+    start(desk, f"Comparing answers by {model}", work, done)
 
 
 def _all_pairs(
@@ -80,7 +80,7 @@ def draw(desk: Desk, subject: Subject, count: int) -> None:
         desk.source = "This session"
         desk.chosen[desk.source] = f"drawn-{number}"
 
-    _start(desk, f"Drawing {count} answers from {made.model.name}", work, done)
+    start(desk, f"Drawing {count} answers from {made.model.name}", work, done)
 
 
 def sweep(desk: Desk, subject: Subject, temperatures: Sequence[float], count: int) -> None:
@@ -98,7 +98,7 @@ def sweep(desk: Desk, subject: Subject, temperatures: Sequence[float], count: in
     def done(found: list[Evaluation]) -> None:
         desk.sweeps[sweep_key(made)] = found
 
-    _start(desk, f"Sweeping the temperature of {made.model.name}", work, done)
+    start(desk, f"Sweeping the temperature of {made.model.name}", work, done)
 
 
 def _settings(desk: Desk) -> UncertaintySettings:
@@ -138,7 +138,8 @@ def _evaluation(
     return run
 
 
-def _start(desk: Desk, title: str, work: Callable[[Any], Any], done: Callable[[Any], None]) -> None:
+def start(desk: Desk, title: str, work: Callable[[Any], Any], done: Callable[[Any], None]) -> None:
+    """Have `work` done in the background, and its result handed to `done`; nothing where something runs already."""
     if desk.job is not None:
         return
     desk.error = ""

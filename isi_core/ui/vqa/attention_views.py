@@ -1,4 +1,4 @@
-"""Attention seen closely, folded below the heat map: by word and layer, on words, on a patch, against covering."""
+"""Attention seen closely, folded below the heat map: by word and layer, on words, on a patch, beside other views."""
 
 from __future__ import annotations
 
@@ -6,49 +6,69 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from isi_core.domain.attribution import AttentionRecord, Attribution
 from isi_core.domain.evaluation import Evaluation
 from isi_core.measures import attention_views as views
 from isi_core.reports import attention_figures as figures
-from isi_core.reports.figures import heat_map_legend, heat_map_overlay, is_grid, thumbnail
+from isi_core.reports.attention_hover import MOST_CELLS, hover_figure
+from isi_core.reports.charts import Figure
+from isi_core.reports.figures import heat_map_legend, is_grid, thumbnail
 from isi_core.reports.wording import number, percent
 from isi_core.ui import frame, resources
-from isi_core.ui.vqa import occlusion
+from isi_core.ui.vqa import attention_compare, attention_jobs, layer_heads, occlusion, relevancy
+from isi_core.ui.vqa.attention_parts import (
+    PICTURE_WIDTH,
+    TOP_WORDS,
+    chosen_layer,
+    chosen_word,
+    highlighted,
+    under_map,
+)
 from isi_core.ui.vqa.desk import Desk
 from isi_core.ui.wording import as_written
 
 RECORD_BYTES = 64 << 20
 """What one session keeps of its answers' attention by layer and token; the newest answer's is always kept."""
 
-_BY_WORD, _OVER, _WORDS, _PATCH, _COVER = (
+_BY_WORD, _HOVER, _OVER, _WORDS, _PATCH, _RELEVANCY, _BESIDE, _COVER = (
     "By word",
+    "Hover words",
     "Over the answer",
     "Words read",
     "One patch",
+    "Relevancy",
+    "Side by side",
     "Occlusion",
 )
-_PICTURE_WIDTH = 270
-_PICTURE_SIDE = 540
-_PILLS = 40
-_TOP_WORDS = 6
 _SINKS_PAPER = "Xiao et al. 2023, “Efficient streaming language models with attention sinks”"
 
 
 def show(desk: Desk, evaluation: Evaluation) -> None:
     """The views of an evaluation's attention; nothing is computed while they are folded."""
+    _remembered("vqa_closer", False)
     folded = st.expander(
         "Look closer: by word, layer and patch, and an occlusion check",
         icon=":material/zoom_in:",
         key="vqa_closer",
         on_change="rerun",
     )
+    st.session_state["vqa_closer_kept"] = folded.open
     if evaluation.attribution is None or not folded.open:
         return
     with folded:
         occlusion.working()
+        attention_jobs.working()
         _views(desk, evaluation, evaluation.attribution)
+
+
+def _remembered(key: str, first: Any, offered: Sequence[Any] = (), kept: str = "") -> None:
+    """Put back what a widget showed before the answer that it belonged to left the page."""
+    if key not in st.session_state:
+        before = st.session_state.get(kept or f"{key}_kept", first)
+        st.session_state[key] = before if not offered or before in offered else first
 
 
 def forget_old(desk: Desk) -> None:
@@ -78,75 +98,51 @@ def _views(desk: Desk, evaluation: Evaluation, found: Attribution) -> None:
     """One view at a time, in a part of the page of its own: a slider does not run the whole page."""
     record = found.record
     on_picture = is_grid(found.heat_map)
-    offered = [_BY_WORD, _OVER, _WORDS, _PATCH, _COVER]
+    offered = [_BY_WORD, _HOVER, _OVER, _WORDS, _PATCH, _RELEVANCY, _BESIDE, _COVER]
     if record is None:
         st.caption(
             "A stored or older run keeps averages only: press *Measure attention* again to see this answer's "
             "attention by word, by layer and on one patch."
         )
-        offered = [_OVER, _COVER]
+        offered = [_OVER, _RELEVANCY, _BESIDE, _COVER]
     elif not on_picture:
         st.caption("This model cuts the picture into tiles: there is no map of its patches.")
-        offered = [_OVER, _WORDS, _COVER]
-    view = st.segmented_control(
-        "View", offered, default=offered[0], required=True, key=f"vqa_view_{len(offered)}", label_visibility="collapsed"
-    )
+        offered = [_OVER, _WORDS, _RELEVANCY, _BESIDE, _COVER]
+    key = f"vqa_view_{len(offered)}"
+    _remembered(key, offered[0], offered, "vqa_view_kept")
+    view = st.segmented_control("View", offered, required=True, key=key, label_visibility="collapsed")
+    st.session_state["vqa_view_kept"] = view
     if view == _OVER:
         frame.figure(figures.area_figure(found), "attention_area")
+    elif view == _RELEVANCY:
+        relevancy.show(desk, evaluation, *chosen_word(found))
+    elif view == _BESIDE:
+        attention_compare.show(desk, evaluation, found)
     elif view == _COVER:
-        occlusion.show(desk, evaluation, *_chosen_word(found))
+        occlusion.show(desk, evaluation, *chosen_word(found))
     elif record is not None and view == _BY_WORD:
         _heat_map(desk, evaluation, found, record)
+    elif record is not None and view == _HOVER:
+        _hover(desk, evaluation, found, record)
     elif record is not None and view == _WORDS:
         _attended_words(evaluation, found, record)
     elif record is not None and view == _PATCH:
         _patch(evaluation, found, record)
 
 
-def _chosen_word(found: Attribution) -> tuple[str, tuple[int, ...] | None]:
-    """The word of the answer to look at, and its tokens; None for all of the answer."""
-    words = views.answer_words(found.tokens)
-    options = list(range(-1, len(words)))
-    if len(words) <= _PILLS:
-        chosen: Any = st.pills(
-            "Answer word",
-            options,
-            default=-1,
-            required=True,
-            format_func=lambda i: "whole answer" if i < 0 else as_written(words[i].text, 24),
-            key=f"vqa_word_{len(words)}",
-        )
-    else:
-        chosen = st.selectbox(
-            "Answer word",
-            options,
-            format_func=lambda i: "whole answer" if i < 0 else f"{i + 1}: {words[i].text[:24]}",
-            key=f"vqa_word_{len(words)}",
-        )
-    if chosen is None or chosen < 0:
-        return "the whole answer", None
-    return f"“{words[chosen].text}”", words[chosen].tokens
-
-
-def _chosen_layer(found: Attribution) -> tuple[str, int | None]:
-    """The decoder layer to look at; None for the mean over all of them."""
-    layers = len(found.by_layer)
-    options = ["all", *map(str, range(1, layers + 1))]
-    chosen = str(st.select_slider("Decoder layer (“all” is their mean)", options, key=f"vqa_layer_{layers}"))
-    return ("all layers", None) if chosen == "all" else (f"layer {chosen} of {layers}", int(chosen) - 1)
-
-
-def _picture(evaluation: Evaluation, heat_map: Any, smooth: bool = False) -> Any:
-    return heat_map_overlay(thumbnail(evaluation.trial.image, _PICTURE_SIDE), heat_map, 0.6, smooth)
-
-
 def _heat_map(desk: Desk, evaluation: Evaluation, found: Attribution, record: AttentionRecord) -> None:
-    word, steps = _chosen_word(found)
+    word, steps = chosen_word(found)
     picture, side = st.columns([5, 6], vertical_alignment="top")
     with side:
-        layer_name, layer = _chosen_layer(found)
+        layer_name, layer = chosen_layer(found)
+        shown, where = record, layer
+        if layer is not None:
+            head = layer_heads.chosen_head(desk, evaluation, found, layer)
+            if head is not None:
+                shown, where = head.record, head.number
+                layer_name = f"head {head.number + 1} of {layer_name}"
         smooth = st.toggle("Smooth", key="vqa_smooth", help="Off, each patch has the one colour that was measured.")
-        heat_map = views.heat_map_of(record, steps, layer)
+        heat_map = views.heat_map_of(shown, steps, where)
         st.image(heat_map_legend(heat_map), width=280)
         st.caption(
             as_written(
@@ -155,8 +151,23 @@ def _heat_map(desk: Desk, evaluation: Evaluation, found: Attribution, record: At
                 "brightest patch of this map."
             )
         )
-    picture.image(resources.png(_picture(evaluation, heat_map, smooth)), width=_PICTURE_WIDTH)
+    picture.image(resources.png(under_map(evaluation, heat_map, smooth)), width=PICTURE_WIDTH)
     _sinks(desk, evaluation, record)
+
+
+def _hover(desk: Desk, evaluation: Evaluation, found: Attribution, record: AttentionRecord) -> None:
+    words = views.answer_words(found.tokens)
+    _, layer = chosen_layer(found)
+    if len(words) * found.heat_map.size > MOST_CELLS:
+        st.caption("This answer has too many words and patches to show all at once: choose one in *By word*.")
+        return
+
+    def draw() -> Figure:
+        maps = np.stack([views.heat_map_of(record, word.tokens, layer) for word in words])
+        return hover_figure([word.text for word in words], maps, thumbnail(evaluation.trial.image, PICTURE_WIDTH))
+
+    key = (evaluation.trial.digest, evaluation.model, evaluation.created, layer)
+    frame.figure(desk.once("hover", key, draw), "hover")
 
 
 def _sinks(desk: Desk, evaluation: Evaluation, record: AttentionRecord) -> None:
@@ -179,8 +190,8 @@ def _sinks(desk: Desk, evaluation: Evaluation, record: AttentionRecord) -> None:
 
 
 def _attended_words(evaluation: Evaluation, found: Attribution, record: AttentionRecord) -> None:
-    word, steps = _chosen_word(found)
-    layer_name, layer = _chosen_layer(found)
+    word, steps = chosen_word(found)
+    layer_name, layer = chosen_layer(found)
     st.caption(as_written(f"While the model chose {word}, in {layer_name}:"))
     for name, text, colour in (
         ("context", evaluation.trial.context, "orange"),
@@ -191,23 +202,7 @@ def _attended_words(evaluation: Evaluation, found: Attribution, record: Attentio
             st.caption(f"There is no {name}.")
             continue
         st.markdown(f":{colour}-badge[{name}]  \n{highlighted(words, colour)}")
-        frame.figure(figures.words_figure(words, name, _TOP_WORDS), f"words_{name}")  # type: ignore[arg-type]
-
-
-def highlighted(words: Sequence[views.WordShare], colour: str, most: int = _TOP_WORDS) -> str:
-    """The text as Markdown, the words with the largest shares on a ground of colour, the very largest bold.
-
-    Words below the text's mean share are never marked. Each word is written as it is, never read as markup.
-    """
-    top = sorted((w.share for w in words), reverse=True)[:most]
-    least, strong = max(top[-1], sum(w.share for w in words) / len(words)), top[0] / 2
-    shown = []
-    for word in words:
-        text = as_written(word.text)
-        if word.share >= least and word.share > 0:
-            text = f":{colour}-background[{f'**{text}**' if word.share >= strong else text}]"
-        shown.append(text)
-    return " ".join(shown)
+        frame.figure(figures.words_figure(words, name, TOP_WORDS), f"words_{name}")  # type: ignore[arg-type]
 
 
 def _patch(evaluation: Evaluation, found: Attribution, record: AttentionRecord) -> None:
@@ -217,10 +212,10 @@ def _patch(evaluation: Evaluation, found: Attribution, record: AttentionRecord) 
     with side:
         row = _place("Row", rows, brightest // columns)
         column = _place("Column", columns, brightest % columns)
-        layer_name, layer = _chosen_layer(found)
+        layer_name, layer = chosen_layer(found)
     heat_map = views.heat_map_of(record, None, layer)
-    drawn = figures.framed(_picture(evaluation, heat_map), record.image_grid, row, column)
-    picture.image(resources.png(drawn), width=_PICTURE_WIDTH)
+    drawn = figures.framed(under_map(evaluation, heat_map), record.image_grid, row, column)
+    picture.image(resources.png(drawn), width=PICTURE_WIDTH)
     side.caption(f"The framed patch, over the whole answer's heat map in {layer_name}; first the brightest one.")
     words = views.answer_words(found.tokens)
     shares = views.patch_by_word(record, words, row, column, layer)

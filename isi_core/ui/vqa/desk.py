@@ -25,6 +25,7 @@ from isi_core.domain.uncertainty import UncertaintySettings
 from isi_core.models.catalogue import DEFAULT_VLM, ROWS, find_vlm
 from isi_core.reports.figures import thumbnail
 from isi_core.studies.draft import Draft, Timeline
+from isi_core.studies.several_models import from_catalogue
 from isi_core.studies.trials import CONTEXT_KINDS, IMAGE_KINDS, build_trial
 from isi_core.ui import resources
 
@@ -70,6 +71,7 @@ class Desk:
     entries : the trials that were asked, oldest first.
     job, arrived : the evaluation that is running, and what it has finished.
     compared : indexes of the entries that are held side by side, two at most.
+    contenders : labels of the models that are asked together (`studies.several_models`).
     investigation : indexes of the entries of the last example investigation, for its PDF page.
     wanted_at_start : what to measure as soon as the page opens.
     shown_canvas : which canvas is mounted and what it began with.
@@ -89,6 +91,7 @@ class Desk:
     arrived: list[Entry] = field(default_factory=list)
     error: str = ""
     compared: list[int] = field(default_factory=list)
+    contenders: tuple[str, ...] = ()
     investigation: tuple[int, ...] = ()
     wanted_at_start: tuple[str, ...] = ()
     shown_canvas: dict[str, Any] = field(default_factory=dict)
@@ -270,6 +273,7 @@ def open_desk() -> Desk:
         else:
             # A link may have been written by anybody: it opens no folder and downloads nothing.
             desk.error = f"{desk.error} A link chooses models of the catalogue only, not {model[:50]!r}.".strip()
+        desk.contenders = from_catalogue(st.query_params.get("models", ""))
         st.session_state[_KEY] = desk
     _mend(desk)
     return desk
@@ -301,6 +305,8 @@ def write_link(desk: Desk) -> None:
     link: dict[str, str] = {"image": draft.image.kind}
     if any(row.name == desk.model for row in ROWS):
         link["model"] = desk.model
+    if shared := ",".join(from_catalogue(",".join(desk.contenders))):
+        link["models"] = shared
     if not desk.upload:
         link["obs"] = draft.observation
     if desk.dataset_name != BUILT_IN:

@@ -16,6 +16,7 @@ from isi_core.measures.semantic_entropy import can_recluster, recluster
 from isi_core.reports import charts
 from isi_core.reports.beside_dataset import attention_beside_usual, entropy_beside_usual, stand_in
 from isi_core.reports.figures import heat_map_legend, heat_map_reading, is_grid
+from isi_core.reports.published import published_note
 from isi_core.reports.wording import decoding_words, number, rank_words
 from isi_core.studies.averages import Averages, usual, why_not_comparable
 from isi_core.ui import frame, resources
@@ -83,16 +84,18 @@ def results(desk: Desk, trial: Trial | None) -> None:
     if entry is None:
         _nothing_yet(desk)
         return
-    evaluation = _under_settings(desk, entry.evaluation)
+    evaluation = under_settings(desk, entry.evaluation)
     entry = replace(entry, evaluation=evaluation)
     _answer(evaluation)
     averages = averages_of(entry)
     _uncertainty(evaluation, averages)
     _attention(desk, evaluation, averages)
+    if note := published_note([evaluation.model.name]):
+        st.caption(as_written(note))
     downloads([entry], "current")
 
 
-def _under_settings(desk: Desk, evaluation: Evaluation) -> Evaluation:
+def under_settings(desk: Desk, evaluation: Evaluation) -> Evaluation:
     """The evaluation with its answers clustered by the rule and likelihoods chosen now; no model is asked."""
     found = evaluation.uncertainty
     if found is None or found.settings == desk.settings:

@@ -11,7 +11,7 @@ from isi_core.domain.decoding import Strategy
 from isi_core.domain.errors import StudioError
 from isi_core.domain.uncertainty import LikelihoodKind, Rule, UncertaintySettings
 from isi_core.models import catalogue
-from isi_core.ui import resources
+from isi_core.ui import entailment_choice, resources
 from isi_core.ui.vqa.desk import Desk
 from isi_core.ui.wording import as_written
 
@@ -134,7 +134,17 @@ def measures(desk: Desk) -> None:
             names,
             index=names.index(settings.entailment_model),
             key="vqa_entailment",
+            format_func=entailment_choice.words,
         )
+
+        def put(name: str) -> None:
+            desk.settings = replace(desk.settings, entailment_model=name)
+            st.session_state["vqa_entailment"] = name
+
+        def complain(error: str) -> None:
+            desk.error = error
+
+        entailment_choice.typed("vqa_entailment_typed", put, complain, folders=False)
         st.caption("Defaults are the published ones: 10 samples at temperature 0.9, top-k 50, loose rule.")
     try:
         desk.decoding = replace(kept, **values)
