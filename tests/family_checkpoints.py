@@ -40,6 +40,7 @@ from transformers import (
     SmolVLMImageProcessorPil,
 )
 
+from isi_core.models.catalogue import PALIGEMMA_TEMPLATE  # its checkpoints bring none
 from tests.checkpoints import SENTENCES, vary_answers
 
 CHATML_TEMPLATE = (
@@ -67,11 +68,6 @@ GEMMA_TEMPLATE = (
     "{% for item in message['content'] %}{% if item['type'] == 'image' %}{{ '<start_of_image>' }}"
     "{% elif item['type'] == 'text' %}{{ item['text'] | trim }}{% endif %}{% endfor %}{{ '<end_of_turn>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
-)
-# PaliGemma's checkpoints bring no template: this is the prompt form of its paper, and what a user would give.
-PALIGEMMA_TEMPLATE = (
-    "{% for message in messages %}{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endfor %}"
 )
 
 LAYERS, WIDTH = 2, 64

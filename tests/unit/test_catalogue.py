@@ -46,7 +46,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_families_and_sizes() -> None:
-    assert vlm_families() == ["Tiny LLaVA", "LLaVA-1.5", "LLaVA-Vicuna", "LLaVA-NeXT"]
+    assert vlm_families()[:4] == ["Tiny LLaVA", "LLaVA-1.5", "LLaVA-Vicuna", "LLaVA-NeXT"]
+    assert {"Qwen2.5-VL", "Qwen3-VL", "Gemma 3", "SmolVLM2", "InternVL3", "PaliGemma 2", "Idefics3"} == {
+        *vlm_families()[4:]
+    }
+    assert [row.size for row in sizes("Qwen3-VL")] == ["4B", "8B"]
     assert [row.size for row in sizes("LLaVA-1.5")] == ["7B", "13B"]
     assert [row.source for row in sizes("LLaVA-NeXT")] == [
         "llava-hf/llava-v1.6-mistral-7b-hf",
@@ -59,8 +63,8 @@ def test_families_and_sizes() -> None:
 
 def test_a_model_is_found_by_name_hub_id_and_folder(folder: Path) -> None:
     assert find_vlm("llava-1.5-7b") is find_vlm(" llava-hf/llava-1.5-7b-hf ")
-    other = find_vlm("Qwen/Qwen2.5-VL-3B-Instruct")
-    assert (other.name, other.source, other.chat_template) == (other.source, "Qwen/Qwen2.5-VL-3B-Instruct", None)
+    other = find_vlm("Qwen/Qwen2.5-VL-32B-Instruct")
+    assert (other.name, other.source, other.chat_template) == (other.source, "Qwen/Qwen2.5-VL-32B-Instruct", None)
     local = find_vlm(str(folder))
     assert (local.name, local.source) == ("random-llava", folder.resolve())
     assert find_entailment("microsoft/deberta-large-mnli").kind == "entailment"
