@@ -18,6 +18,7 @@ SETTLED = 700
 
 # Streamlit looks for its own server below the page's path before it looks at the root; those 404s are no faults.
 _PROBES = "/_stcore/"
+_MEDIA = "/media/"
 
 
 @contextmanager
@@ -35,14 +36,24 @@ def visiting(browser: Browser, address: str, width: int = 1400, dark: bool = Fal
         page.on("pageerror", lambda error: errors.append(str(error)))
 
         def listen(message: Any) -> None:
-            if message.type == "error" and _PROBES not in message.location.get("url", ""):
-                errors.append(f"{message.text} ({message.location.get('url', '')})")
+            url = message.location.get("url", "")
+            # A picture that a rerun took away before it was fetched is no error; see `broken_pictures`.
+            if message.type == "error" and _PROBES not in url and _MEDIA not in url:
+                errors.append(f"{message.text} ({url})")
 
         page.on("console", listen)
         page.goto(address)
         yield page, errors
     finally:
         context.close()
+
+
+def broken_pictures(page: Page) -> list[str]:
+    """Addresses of pictures on the page that could not be shown."""
+    found: list[str] = page.evaluate(
+        "[...document.images].filter(i => i.complete && !i.naturalWidth && i.checkVisibility()).map(i => i.src)"
+    )
+    return found
 
 
 def widget(page: Page, key: str, tag: str = "button") -> Locator:

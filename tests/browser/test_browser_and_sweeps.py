@@ -75,6 +75,7 @@ def test_import_filter_open_sweep_leave_come_back_analyse(
         # Every context side by side, as it was packed.
         for text in (wanted.complementary, wanted.contradictory):
             page.get_by_text(text).first.wait_for()
+        assert pages.broken_pictures(page) == []
         shown = page.locator(f".st-key-browser_card_{wanted.row} img").get_attribute("src")
         assert shown is not None
         picture = Image.open(io.BytesIO(page.request.get(shown).body()))

@@ -96,8 +96,10 @@ def paper_settings(domain: str) -> LeditsSettings:
     return LeditsSettings(threshold=DOMAIN_THRESHOLDS.get(domain, by_one))
 
 
-TINY_SETTINGS = LeditsSettings(steps=24, skipped=8, guidance=7.5, threshold=0.8)
-"""For the embedded tiny-diffusion: fewer steps over the same noise, whose small latents have little to refine."""
+TINY_SETTINGS = LeditsSettings(steps=24, skipped=2, guidance=25.0, threshold=0.6, masks="noise")
+"""For the embedded tiny-diffusion: fewer steps, since its small latents have little to refine, but from nearly pure
+noise, where alone it listens to the prompt. Masks from its cross-attention found fewer of the attributes (5 of 12
+against 7)."""
 
 
 class LeditsEditor:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -23,6 +23,9 @@ from isi_core.ui.counterfactuals.desk import Desk
 from isi_core.ui.frame import ASSETS
 from isi_core.worlds.attributed import WORLDS
 from isi_core.worlds.rules import shipped_rule, shipped_rules
+
+if TYPE_CHECKING:
+    from isi_core.models.editors.ledits import LeditsSettings
 
 MODELS = ASSETS / "models"
 DEFAULT_DIFFUSION = "stabilityai/stable-diffusion-xl-base-1.0"
@@ -220,6 +223,7 @@ def load_editor(desk: Desk) -> Callable[[], ImageEditor]:
         skipped=int(desk.skipped),
         guidance=float(desk.edit_guidance),
         threshold=float(desk.edit_threshold),
+        masks=fitting_settings(desk).masks,
         seed=int(desk.seed),
     )
     return lambda: _with_settings(_ledits(source, str(default_bank() / "inversions")), settings)
@@ -253,14 +257,26 @@ def _reader(folder: str) -> Any:
     return LabelReader(_hugging_face(folder, "tiny-attributes"))
 
 
-def adopt_editor_settings(desk: Desk) -> None:
-    """Take the settings that fit the pipeline and the domain: the paper's, or the embedded model's."""
-    if desk.editor == "instruct":
-        return
+def edits_with_tiny(desk: Desk) -> bool:
+    """Whether LEDITS++ would take the embedded pipeline."""
+    named = desk.editor_model.strip() or diffusion_default(desk)
+    return desk.editor == "ledits" and named == "tiny-diffusion"
+
+
+def fitting_settings(desk: Desk) -> LeditsSettings:
+    """LEDITS++'s settings that fit the pipeline and the domain: the paper's, or the embedded model's."""
     from isi_core.models.editors.ledits import TINY_SETTINGS, paper_settings
 
-    tiny = not desk.editor_model.strip() and diffusion_default(desk) == "tiny-diffusion"
-    found = TINY_SETTINGS if tiny else paper_settings({"faces": "face", "birds": "bird"}.get(desk.domain, desk.domain))
+    if edits_with_tiny(desk):
+        return TINY_SETTINGS
+    return paper_settings({"faces": "face", "birds": "bird"}.get(desk.domain, desk.domain))
+
+
+def adopt_editor_settings(desk: Desk) -> None:
+    """Take the settings that fit the pipeline and the domain."""
+    if desk.editor != "ledits":
+        return
+    found = fitting_settings(desk)
     desk.inversion_steps, desk.skipped = found.steps, found.skipped
     desk.edit_guidance, desk.edit_threshold = found.guidance, found.threshold
 

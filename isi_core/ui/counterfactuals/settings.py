@@ -81,6 +81,12 @@ def editor(desk: Desk) -> None:
     if desk.editor == "instruct":
         _instruct(desk)
         return
+    if choices.edits_with_tiny(desk):
+        st.caption(
+            "tiny-diffusion comes with ISI Studio and knows only drawn portraits of 64 x 64 pixels. It adds hair "
+            "colours, long hair, a bald head, round glasses or a beanie, and mostly fails at small attributes such as "
+            "a goatee or a mustache: look at the flagged edits."
+        )
     with st.expander("LEDITS++", icon=":material/brush:"):
         left, right = st.columns(2)
         left.number_input("Inversion steps", 2, 1000, **bound(desk, "inversion_steps"))
