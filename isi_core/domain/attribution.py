@@ -22,8 +22,9 @@ class AttentionRecord:
     sums : (steps, layers, heads, 6) attention mass on each of `GROUPS`; sums to one over
         the last axis. `first` is the first real position alone, `other` the rest of the
         prompt, `generated` the answer tokens so far.
-    image_columns : (steps, layers, image tokens) head-averaged attention, float16.
-    image_grid : (rows, columns) of the image tokens.
+    image_columns : (steps, layers, places) head-averaged attention on each place of the picture, float16: an image
+        token, or what a picture seen in tiles got there (the tokens that end a row of tiles are left out).
+    image_grid : (rows, columns) of the places.
     context_columns, question_columns : (steps, layers, words' tokens), head-averaged, float16.
     context_tokens, question_tokens : the tokens of each span as text.
     """

@@ -68,7 +68,8 @@ def attribute(record: AttentionRecord, tokens: Sequence[str]) -> Attribution:
 
 
 def heat_map(record: AttentionRecord) -> Floats:
-    """(rows, columns) attention on each image token; sums to the image's absolute share.
+    """(rows, columns) attention on each place of the picture; sums to the image's absolute share (for a picture seen in
+    tiles, without the tokens that end their rows).
 
     Raises
     ------

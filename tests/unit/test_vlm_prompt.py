@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape
 
 from isi_core.domain.attribution import GROUPS
 from isi_core.domain.errors import InputError, ModelError
 from isi_core.domain.trial import Trial
+from isi_core.models.vlm.hugging_face import HuggingFaceVLM
 from isi_core.models.vlm.pictures import image_grid, tower_picture
 from isi_core.models.vlm.prompt import Prompt, PromptBuilder, Span, _Shift, _span
 from isi_core.models.vlm.user_text import JOINER, as_data, control_pattern, readable
@@ -25,6 +29,7 @@ from tests.checkpoints import (
     llava_next_processor,
     llava_processor,
     make_trial,
+    save_llava_next,
 )
 
 KINDS = {
@@ -209,13 +214,44 @@ def test_grids() -> None:
     llava = builder("llava, byte-level").build(make_trial("", QUESTION), 8)
     assert llava.image_grid == (4, 4)
     tiles = builder("llava-next, byte-level").build(make_trial("", QUESTION), 8)
-    assert tiles.image_grid == (1, len(tiles.image))
+    assert tiles.tiles is not None and tiles.image_grid == (tiles.tiles.rows, tiles.tiles.columns)
     pixels = llava.inputs["pixel_values"]
     assert image_grid({"pixel_values": pixels}, 4, PATCH) == (2, 2)  # pooled two by two
     assert image_grid({"pixel_values": pixels}, 17, PATCH) == (1, 17)  # with a class token
     assert image_grid({"pixel_values": pixels[..., :24]}, 8, PATCH) == (4, 2)
     assert image_grid({"pixel_values": pixels}, 0, PATCH) == (1, 0)
     assert image_grid({"image_grid_thw": np.array([[1, 4, 6]])}, 6, 14, merge_size=2) == (2, 3)
+
+
+@pytest.mark.parametrize("size", [(48, 48), (96, 40), (37, 90), (200, 100), (33, 31)])
+def test_tiles_are_put_back_where_the_model_took_them_from(tmp_path: Path, size: tuple[int, int]) -> None:
+    folder = save_llava_next(tmp_path / "next")
+    vlm = HuggingFaceVLM.load(folder, "next")
+    prompt = vlm._prompts.build(make_trial("", QUESTION, size=size), 8)
+    tiles, pixels = prompt.tiles, prompt.inputs["pixel_values"]
+    assert tiles is not None
+    # Features that say where they lie: the row and column of each token among all tiles, -1 where a row ends.
+    side = pixels.shape[-1] // PATCH
+    wide = get_anyres_image_grid_shape(
+        prompt.inputs["image_sizes"][0], vlm._model.config.image_grid_pinpoints, pixels.shape[-1]
+    )
+    grid = torch.stack(torch.meshgrid(*(torch.arange(n * side) for n in wide), indexing="ij"), dim=-1).float()
+    parts = grid.reshape(wide[0], side, wide[1], side, 2).transpose(1, 2).reshape(-1, side * side, 2)
+    features = [torch.cat([torch.full((1, side * side, 2), -2.0), parts])]
+    packed, _ = vlm._model.model.pack_image_features(
+        features, prompt.inputs["image_sizes"], "default", torch.full((2,), -1.0)
+    )
+    assert len(packed[0]) == tiles.tokens == len(prompt.image)
+    places = packed[0].numpy().T
+    back = tiles.put_back(np.where(places < 0, 0, places)).reshape(2, tiles.rows, tiles.columns)
+    first = back[:, 0, 0]
+    np.testing.assert_array_equal(back[0], first[0] + np.arange(tiles.rows)[:, None] + np.zeros(tiles.columns))
+    np.testing.assert_array_equal(back[1], first[1] + np.arange(tiles.columns) + np.zeros((tiles.rows, 1)))
+    # Nothing of the whole is lost, and its corner stays in the corner.
+    whole = np.zeros(tiles.tokens)
+    whole[0] = 1.0
+    spread = tiles.put_back(whole).reshape(tiles.rows, tiles.columns)
+    assert spread.sum() == pytest.approx(1.0) and spread[0, 0] == spread.max() > 0 and spread[-1, -1] == 0
 
 
 def test_what_the_tower_sees_is_the_scaled_picture_with_its_colours() -> None:

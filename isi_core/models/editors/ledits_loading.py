@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -171,7 +171,7 @@ def loading_explained(name: str, place: torch.device, way_out: str) -> Iterator[
         raise ModelError(f"The pipeline {name} could not be loaded ({first_line(error)}): {way_out}.") from error
 
 
-def record_of(name: str, source: str | Path, folder: Path, parts: Sequence[str], pipeline: Any) -> ModelRecord:
+def record_of(name: str, source: str | Path, folder: Path, parts: list[str], pipeline: Any) -> ModelRecord:
     """Which pipeline exactly: the digest of a folder's weights, the commit of a hub id."""
     local = Path(source).is_dir()
     return ModelRecord(

@@ -165,7 +165,7 @@ def attention_record(prompt: Prompt, rows: Rows, layers: int) -> AttentionRecord
     image, context = len(prompt.image), len(prompt.context.positions)
     return AttentionRecord(
         sums=sums,
-        image_columns=columns[..., :image],
+        image_columns=prompt.by_place(columns[..., :image]),
         image_grid=prompt.image_grid,
         context_columns=columns[..., image : image + context],
         question_columns=columns[..., image + context :],

@@ -167,7 +167,7 @@ def token_record(prompt: Prompt, rows: np.ndarray) -> AttentionRecord:
     )
     return AttentionRecord(
         sums=sums,
-        image_columns=image,
+        image_columns=prompt.by_place(image),
         image_grid=prompt.image_grid,
         context_columns=context,
         question_columns=question,

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from isi_core.domain.attribution import GROUPS
 from isi_core.domain.errors import InputError, ModelError, first_line
 from isi_core.domain.trial import Trial
-from isi_core.models.vlm.pictures import check_picture, image_grid
+from isi_core.models.vlm.pictures import Tiles, anyres_tiles, check_picture, image_grid
 from isi_core.models.vlm.user_text import as_data, control_pattern, readable
 
 # Private-use characters that stand for the user's text while the template is rendered, to find where it goes.
@@ -58,7 +59,8 @@ class Prompt:
     inputs : tensors of a batch of one, as the model's forward takes them.
     context, question : their tokens.
     image : places of the image tokens, ascending.
-    image_grid : (rows, columns) of the image tokens.
+    image_grid : (rows, columns) of the picture's places: of the image tokens, or of what `tiles` puts back.
+    tiles : how the image tokens lie where the picture is seen in tiles; None where they fill the grid themselves.
     """
 
     text: str
@@ -67,10 +69,15 @@ class Prompt:
     question: Span
     image: tuple[int, ...]
     image_grid: tuple[int, int]
+    tiles: Tiles | None = None
 
     def __len__(self) -> int:
         """Number of tokens, image tokens included."""
         return int(self.inputs["input_ids"].shape[1])
+
+    def by_place(self, columns: NDArray[Any]) -> NDArray[Any]:
+        """(..., places of `image_grid`) of (..., image tokens) shares of attention."""
+        return columns if self.tiles is None else self.tiles.put_back(columns)
 
     def groups(self) -> torch.Tensor:
         """(tokens,) index into `GROUPS` of each token of the prompt; the first position is a group of its own."""
@@ -173,6 +180,8 @@ class PromptBuilder:
             self._check_plain(span, ids)
 
         image = tuple(i for i, token in enumerate(ids) if token == self._image_token_id)
+        tiles = anyres_tiles(encoded, len(image), self.patch_size, self._processor.image_processor)
+        grid = image_grid(encoded, len(image), self.patch_size, self._merge_size)
         prompt = Prompt(
             text=text,
             # `labels` (PaliGemma's processor makes some) are for training only.
@@ -180,7 +189,8 @@ class PromptBuilder:
             context=context_span,
             question=question_span,
             image=image,
-            image_grid=image_grid(encoded, len(image), self.patch_size, self._merge_size),
+            image_grid=grid if tiles is None else (tiles.rows, tiles.columns),
+            tiles=tiles,
         )
         self.check_length(prompt, max_new_tokens)
         return prompt
