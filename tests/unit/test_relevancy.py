@@ -95,8 +95,9 @@ def test_relevancies_equal_the_papers_equations_written_out(folders: dict[str, P
         assert row.sum() > 0
         np.testing.assert_allclose(record.sums[i, 0, 0], shares_of(prompt, row), atol=1e-5)
         shares = row / row.sum()
+        on_image = prompt.by_place(shares[list(prompt.image)])
+        np.testing.assert_allclose(record.image_columns[i, 0], on_image, atol=1e-5)
         for columns, positions in (
-            (record.image_columns, prompt.image),
             (record.context_columns, prompt.context.positions),
             (record.question_columns, prompt.question.positions),
         ):
@@ -196,7 +197,8 @@ def test_a_layers_heads_are_those_of_the_record(folders: dict[str, Path], kind: 
     first = len(prompt) - 1
     for step in range(3):
         expected = matrix[:, first + step]
-        np.testing.assert_allclose(record.image_columns[step], expected[:, list(prompt.image)], atol=1e-5)
+        on_image = prompt.by_place(expected[:, list(prompt.image)])
+        np.testing.assert_allclose(record.image_columns[step], on_image, atol=1e-5)
         groups = np.array([*prompt.groups().tolist(), *[GROUPS.index("generated")] * 2])
         sums = np.stack([expected[:, groups == k].sum(axis=-1) for k in range(len(GROUPS))], axis=-1)
         np.testing.assert_allclose(record.sums[step, :, 0], sums, atol=1e-5)

@@ -72,8 +72,9 @@ def test_sums_and_columns_equal_eager_attention(folders: dict[str, Path], kind: 
             expected = [row[:, groups[: row.shape[-1]] == group].sum(-1) for group in range(len(GROUPS))]
             np.testing.assert_allclose(record.sums[step, layer], torch.stack(expected, -1), atol=1e-5)
             mean = row.mean(0).numpy()
+            on_image = prompt.by_place(mean[list(prompt.image)])
+            np.testing.assert_allclose(record.image_columns[step, layer], on_image, atol=1e-3)
             for columns, positions in (
-                (record.image_columns, prompt.image),
                 (record.context_columns, prompt.context.positions),
                 (record.question_columns, prompt.question.positions),
             ):
@@ -110,12 +111,20 @@ def test_an_end_token_is_left_out_and_a_cut_answer_is_not(folders: dict[str, Pat
 def test_the_first_position_keeps_its_attention_out_of_the_columns(folders: dict[str, Path]) -> None:
     picture_first = "{% for m in messages %}{{ '<image>' }}{{ m['content'][1]['text'] }}{% endfor %}"
     vlm = HuggingFaceVLM.load(folders["several tiles"], "tiny", chat_template=picture_first)
-    [output] = vlm.evaluate([make_trial(CONTEXT)], DECODING, ["attention"])
-    assert output.attention is not None
-    assert output.attention.sums[..., GROUPS.index("first")].min() > 0
-    assert output.attention.image_columns[..., 0].max() == 0
-    total = output.attention.image_columns.astype(float).sum(-1)
-    np.testing.assert_allclose(total, output.attention.sums[..., GROUPS.index("image")].mean(-1), atol=2e-3)
+    trial = make_trial(CONTEXT)
+    [output] = vlm.evaluate([trial], DECODING, ["attention"])
+    assert output.attention is not None and output.answer is not None
+    first = output.attention.sums[..., GROUPS.index("first")]
+    assert first.min() > 0
+    [prompt] = vlm.prompts([trial], 8)
+    assert prompt.image[0] == 0
+    for layer, row in enumerate(eager_rows(folders["several tiles"], prompt, output.answer.token_ids)[0]):
+        mean = row.mean(0).numpy()
+        with_first = prompt.by_place(mean[list(prompt.image)])
+        mean[0] = 0
+        without = prompt.by_place(mean[list(prompt.image)])
+        np.testing.assert_allclose(output.attention.image_columns[0, layer], without, atol=5e-4)
+        assert with_first.sum() - without.sum() == pytest.approx(first[0, layer].mean(), abs=1e-5)
 
 
 def test_models_in_other_threads_do_not_mix(folders: dict[str, Path]) -> None:
