@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,14 @@ from isi_core.ui.wording import as_written
 ROOT = Path(__file__).resolve().parents[2]
 ASSETS = ROOT / "assets"
 _FRAMED = "studio_frame"
+_MIMES = {
+    ".pdf": "application/pdf",
+    ".csv": "text/csv",
+    ".zip": "application/zip",
+    ".json": "application/json",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+}
 
 
 def pages(home: Callable[[], None]) -> list[Any]:
@@ -89,28 +98,48 @@ def chart(made: Figure, key: str, selects: bool = False) -> Any:
     return event if selects else None
 
 
+@dataclass(frozen=True)
+class Download:
+    """A file that a page offers; `make` is called when somebody asks for it, never in the page's run."""
+
+    label: str
+    file: str
+    key: str
+    make: Callable[[], bytes]
+    icon: str = "table"
+    help: str | None = None
+
+
+def downloads(files: Sequence[Download], tertiary: bool = False) -> None:
+    """Buttons in a row, a file each; `tertiary` ones stand back behind what they belong to."""
+    with st.container(horizontal=True, gap="small"):
+        for file in files:
+            st.download_button(
+                file.label,
+                data=file.make,
+                file_name=file.file,
+                mime=_MIMES[Path(file.file).suffix],
+                key=file.key,
+                icon=f":material/{file.icon}:",
+                help=file.help,
+                type="tertiary" if tertiary else "secondary",
+                on_click="ignore",
+            )
+
+
 def figure(made: Figure, key: str, selects: bool = False, table: Callable[[], bytes] | None = None) -> Any:
     """A chart, how to read it, and its downloads; where it `selects`, what was picked of it.
 
     `table` makes the CSV of its numbers.
     """
     event = chart(made, key, selects)
-    # Made only when it is asked for: a click on a page must not pay for pictures nobody takes.
-    files: list[tuple[str, Callable[[], bytes], str]] = [
-        ("PNG", partial(figure_png, made), "image/png"),
-        ("SVG", partial(figure_svg, made), "image/svg+xml"),
-        *([("CSV", table, "text/csv")] if table is not None else []),
+    files: list[tuple[str, Callable[[], bytes]]] = [
+        ("PNG", partial(figure_png, made)),
+        ("SVG", partial(figure_svg, made)),
+        *([("CSV", table)] if table is not None else []),
     ]
-    with st.container(horizontal=True, gap="small"):
-        for kind, make, mime in files:
-            st.download_button(
-                kind,
-                data=make,
-                file_name=f"{made.name}.{kind.lower()}",
-                mime=mime,
-                key=f"{kind}_{key}",
-                icon=":material/download:",
-                type="tertiary",
-                on_click="ignore",
-            )
+    downloads(
+        [Download(kind, f"{made.name}.{kind.lower()}", f"{kind}_{key}", make, "download") for kind, make in files],
+        tertiary=True,
+    )
     return event

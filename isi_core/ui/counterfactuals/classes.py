@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from isi_core.domain.errors import StudioError
@@ -32,18 +34,13 @@ def show(desk: Desk, made: Kept) -> None:
         frame.figure(classes_figure(result), "ranking_classes")
     except StudioError as error:
         st.info(as_written(str(error)), icon=":material/lightbulb:")
-    with st.container(horizontal=True, gap="small"):
-        for label, make, name in (
-            ("Turned pictures as CSV", turned_csv, "turned"),
-            ("Rankings of all classes as CSV", classes_csv, "classes"),
-        ):
-            st.download_button(
-                label,
-                data=make(result),
-                file_name=f"{name}_{made.key[:8]}.csv",
-                mime="text/csv",
-                key=f"ranking_csv_{name}",
-                icon=":material/table:",
-                type="tertiary",
-                on_click="ignore",
+    frame.downloads(
+        [
+            frame.Download(label, f"{name}_{made.key[:8]}.csv", f"ranking_csv_{name}", partial(make, result))
+            for label, make, name in (
+                ("Turned pictures as CSV", turned_csv, "turned"),
+                ("Rankings of all classes as CSV", classes_csv, "classes"),
             )
+        ],
+        tertiary=True,
+    )

@@ -27,6 +27,7 @@ from isi_core.studies.counterfactuals.results import SetResult
 from isi_core.ui.counterfactuals import findings, lists, shown
 from isi_core.ui.counterfactuals.desk import Desk
 from isi_core.ui.counterfactuals.kept import Kept
+from isi_core.ui.frame import Download, downloads
 from isi_core.ui.wording import as_written
 from isi_core.worlds.rules import shipped_rule
 
@@ -38,27 +39,27 @@ def show(desk: Desk, made: Kept) -> None:
     st.divider()
     name = made.key[:8]
     report = partial(pdf, desk, made, lists.other_list(desk))
-    files: list[tuple[str, str, str, str, Callable[[], bytes]]] = [
-        ("PDF", f"ranking_{name}.pdf", "picture_as_pdf", "application/pdf", report),
-        ("CSV: ranking", f"ranking_{name}.csv", "table", "text/csv", partial(ranking_csv, made.result)),
-        ("CSV: every edit", f"edits_{name}.csv", "table_rows", "text/csv", partial(deltas_csv, made.result)),
+    files: list[tuple[str, str, str, Callable[[], bytes]]] = [
+        ("PDF", f"ranking_{name}.pdf", "picture_as_pdf", report),
+        ("CSV: ranking", f"ranking_{name}.csv", "table", partial(ranking_csv, made.result)),
+        ("CSV: every edit", f"edits_{name}.csv", "table_rows", partial(deltas_csv, made.result)),
     ]
     if made.result.joint:
-        files.append(("CSV: joint", f"joint_{name}.csv", "grid_on", "text/csv", partial(joint_csv, made.result)))
-    whole = partial(everything, desk, made, report)
-    files.append(("Everything", f"ranking_{name}.zip", "folder_zip", "application/zip", whole))
-    with st.container(horizontal=True, gap="small"):
-        for label, file, icon, mime, make in files:
-            st.download_button(
-                label,
-                data=make,
-                file_name=file,
-                mime=mime,
-                icon=f":material/{icon}:",
-                key=f"ranking_download_{icon}",
-                on_click="ignore",
-                help="JSON, tables, every figure as PNG and SVG, and the PDF" if label == "Everything" else None,
-            )
+        files.append(("CSV: joint", f"joint_{name}.csv", "grid_on", partial(joint_csv, made.result)))
+    whole = Download(
+        "Everything",
+        f"ranking_{name}.zip",
+        "ranking_download_folder_zip",
+        partial(everything, desk, made, report),
+        "folder_zip",
+        "JSON, tables, every figure as PNG and SVG, and the PDF",
+    )
+    downloads(
+        [
+            *(Download(label, file, f"ranking_download_{icon}", make, icon) for label, file, icon, make in files),
+            whole,
+        ]
+    )
     st.caption(as_written(provenance(made)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -24,6 +25,7 @@ from isi_core.studies.counterfactuals.human_answers import (
     study_folder,
 )
 from isi_core.studies.counterfactuals.human_study import METHODS, Item, choice_items, rating_items
+from isi_core.ui import frame
 from isi_core.ui.bound import bound, guarded
 from isi_core.ui.counterfactuals import choices, examine, shown
 from isi_core.ui.counterfactuals.desk import Desk
@@ -253,20 +255,14 @@ def _results(answers: list[Answer], made: Kept) -> None:
             st.caption(
                 "Share of answers that named the right attribute of four, Wilson's 95 % interval; chance is 25 %."
             )
-        files: list[tuple[str, bytes, str]] = [("Answers as CSV", answers_csv(answers), "answers")]
+        files: list[tuple[str, Callable[[], bytes], str]] = [
+            ("Answers as CSV", partial(answers_csv, answers), "answers")
+        ]
         if ratings:
-            files.append(("Table 2 as CSV", csv_bytes(rated_rows(ratings)), "table_2"))
+            files.append(("Table 2 as CSV", lambda: csv_bytes(rated_rows(ratings)), "table_2"))
         if right:
-            files.append(("Table 3 as CSV", csv_bytes(chosen_rows(right)), "table_3"))
-        with st.container(horizontal=True, gap="small"):
-            for label, content, name in files:
-                st.download_button(
-                    label,
-                    data=content,
-                    file_name=f"{name}_{made.key[:8]}.csv",
-                    mime="text/csv",
-                    key=f"study_{name}",
-                    icon=":material/table:",
-                    type="tertiary",
-                    on_click="ignore",
-                )
+            files.append(("Table 3 as CSV", lambda: csv_bytes(chosen_rows(right)), "table_3"))
+        frame.downloads(
+            [frame.Download(label, f"{name}_{made.key[:8]}.csv", f"study_{name}", make) for label, make, name in files],
+            tertiary=True,
+        )

@@ -207,21 +207,18 @@ def _result(result: RepairResult, key: str) -> None:
         "*With further pictures* is the same fit with as many more pictures of the biased kind: what counterfactuals "
         "do beyond it is theirs. Intervals are Student's, over the seeds."
     )
-    with st.container(horizontal=True, gap="small"):
-        for label, content, name, mime in (
-            ("Table C as CSV", repair_csv(result), f"repair_{key[:8]}.csv", "text/csv"),
-            ("JSON", json.dumps(result.to_json(), indent=1).encode(), f"repair_{key[:8]}.json", "application/json"),
-        ):
-            st.download_button(
-                label,
-                data=content,
-                file_name=name,
-                mime=mime,
-                key=f"repair_{mime}",
-                icon=":material/table:",
-                type="tertiary",
-                on_click="ignore",
-            )
+    frame.downloads(
+        [
+            frame.Download("Table C as CSV", f"repair_{key[:8]}.csv", "repair_text/csv", partial(repair_csv, result)),
+            frame.Download(
+                "JSON",
+                f"repair_{key[:8]}.json",
+                "repair_application/json",
+                lambda: json.dumps(result.to_json(), indent=1).encode(),
+            ),
+        ],
+        tertiary=True,
+    )
     classifier = result.settings["classifier"]
     st.caption(
         as_written(

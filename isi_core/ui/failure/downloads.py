@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import streamlit as st
-
 from isi_core.studies.failure.results import BenchmarkResult
+from isi_core.ui.frame import Download, downloads
 
 
 def show(key: str, result: BenchmarkResult, curves: Sequence[str]) -> None:
@@ -19,22 +18,19 @@ def show(key: str, result: BenchmarkResult, curves: Sequence[str]) -> None:
 
         return build_failure_report(result, curves)
 
-    files: list[tuple[str, str, str, str, Callable[[], bytes]]] = [
-        ("PDF", "pdf", "picture_as_pdf", "application/pdf", pdf),
-        ("CSV: scores", "scores", "table", "text/csv", partial(tables.scores_csv, result)),
-        ("CSV: cases", "cases", "table_rows", "text/csv", partial(tables.cases_csv, result)),
-        ("CSV: paired tests", "paired_tests", "difference", "text/csv", partial(tables.comparisons_csv, result)),
-        ("CSV: test scores", "test_scores", "scatter_plot", "text/csv", partial(tables.predictions_csv, result)),
-        ("CSV: linter", "linter", "rule", "text/csv", partial(tables.findings_csv, result.findings)),
+    files: list[tuple[str, str, str, Callable[[], bytes]]] = [
+        ("CSV: scores", "scores", "table", partial(tables.scores_csv, result)),
+        ("CSV: cases", "cases", "table_rows", partial(tables.cases_csv, result)),
+        ("CSV: paired tests", "paired_tests", "difference", partial(tables.comparisons_csv, result)),
+        ("CSV: test scores", "test_scores", "scatter_plot", partial(tables.predictions_csv, result)),
+        ("CSV: linter", "linter", "rule", partial(tables.findings_csv, result.findings)),
     ]
-    with st.container(horizontal=True, gap="small"):
-        for label, kind, icon, mime, make in files:
-            st.download_button(
-                label,
-                data=make,
-                file_name=f"failure_{key[:8]}.pdf" if kind == "pdf" else f"failure_{kind}_{key[:8]}.csv",
-                mime=mime,
-                icon=f":material/{icon}:",
-                key=f"failure_download_{kind}",
-                on_click="ignore",
-            )
+    downloads(
+        [
+            Download("PDF", f"failure_{key[:8]}.pdf", "failure_download_pdf", pdf, "picture_as_pdf"),
+            *(
+                Download(label, f"failure_{kind}_{key[:8]}.csv", f"failure_download_{kind}", make, icon)
+                for label, kind, icon, make in files
+            ),
+        ]
+    )

@@ -35,6 +35,7 @@ from isi_core.studies.step_order.kept import Study
 from isi_core.studies.step_order.kin import over_seeds_of, over_sizes_of
 from isi_core.studies.step_order.results import ALL, GapResult, GridResult
 from isi_core.studies.step_order.zero_shot_rows import zero_shot_rows
+from isi_core.ui.frame import Download, downloads
 from isi_core.ui.wording import as_written
 
 
@@ -42,28 +43,23 @@ def show(study: Study, splits: PairSplits, rows: Sequence[CategoryCount], words:
     """The buttons and the line that says where the results come from."""
     st.divider()
     name, grid, gaps = study.plan.id, study.grid, study.gaps
-    files: list[tuple[str, str, str, str, Callable[[], bytes]]] = [
-        ("PDF", "report.pdf", "picture_as_pdf", "application/pdf", partial(pdf, study, rows, words, splits)),
-        ("CSV: accuracies", "accuracies.csv", "table", "text/csv", partial(accuracies_csv, grid)),
-        ("CSV: tests", "tests.csv", "rule", "text/csv", partial(comparisons_csv, grid)),
-        ("CSV: curves", "curves.csv", "show_chart", "text/csv", partial(curves_csv, grid)),
-        ("CSV: gap", "gap.csv", "scatter_plot", "text/csv", partial(gaps_csv, gaps)),
-        ("CSV: shift", "shift.csv", "swap_horiz", "text/csv", partial(shift_csv, gaps)),
-        ("CSV: flips", "flips.csv", "flip", "text/csv", partial(flips_csv, study.flips)),
-        ("CSV: pairs", "pairs.csv", "table_rows", "text/csv", partial(statistics_csv, rows)),
-        ("JSON", "result.json", "data_object", "application/json", partial(as_json, grid, gaps)),
+    files: list[tuple[str, str, str, Callable[[], bytes]]] = [
+        ("PDF", "report.pdf", "picture_as_pdf", partial(pdf, study, rows, words, splits)),
+        ("CSV: accuracies", "accuracies.csv", "table", partial(accuracies_csv, grid)),
+        ("CSV: tests", "tests.csv", "rule", partial(comparisons_csv, grid)),
+        ("CSV: curves", "curves.csv", "show_chart", partial(curves_csv, grid)),
+        ("CSV: gap", "gap.csv", "scatter_plot", partial(gaps_csv, gaps)),
+        ("CSV: shift", "shift.csv", "swap_horiz", partial(shift_csv, gaps)),
+        ("CSV: flips", "flips.csv", "flip", partial(flips_csv, study.flips)),
+        ("CSV: pairs", "pairs.csv", "table_rows", partial(statistics_csv, rows)),
+        ("JSON", "result.json", "data_object", partial(as_json, grid, gaps)),
     ]
-    with st.container(horizontal=True, gap="small"):
-        for label, file, icon, mime, make in files:
-            st.download_button(
-                label,
-                data=make,
-                file_name=f"step_order_{name}_{file}",
-                mime=mime,
-                icon=f":material/{icon}:",
-                key=f"order_download_{file.replace('.', '_')}",
-                on_click="ignore",
-            )
+    downloads(
+        [
+            Download(label, f"step_order_{name}_{file}", f"order_download_{file.replace('.', '_')}", make, icon)
+            for label, file, icon, make in files
+        ]
+    )
     st.caption(as_written(provenance(name, grid)))
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import streamlit as st
-
 from isi_core.reports import sweep_tables as tables
+from isi_core.ui.frame import Download, downloads
 from isi_core.ui.sweeps import engine
 from isi_core.ui.sweeps.analysed import Analysed
 
@@ -52,21 +51,16 @@ def show(found: Analysed, sweep: str) -> None:
     def rows() -> bytes:
         return tables.results_csv(found.results, records.answers(sweep))
 
-    files: list[tuple[str, str, str, str, Callable[[], bytes]]] = [
-        ("PDF", "picture_as_pdf", ".pdf", "application/pdf", pdf),
-        ("Everything (zip)", "folder_zip", ".zip", "application/zip", whole),
-        ("CSV: rows", "table_rows", "_results.csv", "text/csv", rows),
-        ("CSV: conditions", "table", "_conditions.csv", "text/csv", table(found, "Conditions")),
-        ("CSV: effects", "difference", "_effects.csv", "text/csv", table(found, "Effects")),
+    files: list[tuple[str, str, str, Callable[[], bytes]]] = [
+        ("PDF", "picture_as_pdf", ".pdf", pdf),
+        ("Everything (zip)", "folder_zip", ".zip", whole),
+        ("CSV: rows", "table_rows", "_results.csv", rows),
+        ("CSV: conditions", "table", "_conditions.csv", table(found, "Conditions")),
+        ("CSV: effects", "difference", "_effects.csv", table(found, "Effects")),
     ]
-    with st.container(horizontal=True, gap="small"):
-        for label, icon, ending, mime, make in files:
-            st.download_button(
-                label,
-                data=make,
-                file_name=f"sweep_{sweep}{ending}",
-                mime=mime,
-                icon=f":material/{icon}:",
-                key=f"sweeps_download_{ending.strip('._')}",
-                on_click="ignore",
-            )
+    downloads(
+        [
+            Download(label, f"sweep_{sweep}{ending}", f"sweeps_download_{ending.strip('._')}", make, icon)
+            for label, icon, ending, make in files
+        ]
+    )

@@ -13,6 +13,7 @@ from isi_core.reports.charts import Figure
 from isi_core.reports.uncertainty_tables import answers_csv, entailment_csv, measures_csv, sweep_points
 from isi_core.reports.wording import provenance
 from isi_core.ui import frame
+from isi_core.ui.frame import Download, downloads
 from isi_core.ui.uncertainty import clusters, comparison
 from isi_core.ui.uncertainty.desk import Desk, View, sweep_key
 from isi_core.ui.uncertainty.investigations import steps_of
@@ -25,34 +26,36 @@ def show(desk: Desk, view: View) -> None:
     name = view.subject.digest[:8]
     rows = rows_of(desk, view)
     other = comparison.second_view(desk, view)  # now: there is no session left when a file is made
-    files: list[tuple[str, str, str, str, Callable[[], bytes]]] = [
-        ("PDF", "pdf", "picture_as_pdf", "application/pdf", partial(pdf, desk, view, other)),
-        ("CSV: measures", "measures", "table", "text/csv", partial(measures_csv, rows, settings_of(view))),
-        ("CSV: answers", "answers", "table_rows", "text/csv", partial(answers_csv, view.answers, view.groups)),
-        ("CSV: entailment", "entailment", "grid_on", "text/csv", partial(entailment_csv, view.answers)),
+    files = [
+        Download(
+            "PDF",
+            f"uncertainty_{name}.pdf",
+            "uncertainty_download_pdf",
+            partial(pdf, desk, view, other),
+            "picture_as_pdf",
+        )
     ]
-    with st.container(horizontal=True, gap="small"):
-        for label, kind, icon, mime, make in files:
-            st.download_button(
-                label,
-                data=make,
-                file_name=f"uncertainty_{name}.pdf" if kind == "pdf" else f"uncertainty_{kind}_{name}.csv",
-                mime=mime,
-                icon=f":material/{icon}:",
-                key=f"uncertainty_download_{kind}",
-                on_click="ignore",
-            )
-        if view.subject.evaluation is not None:
-            st.download_button(
+    tables: list[tuple[str, str, str, Callable[[], bytes]]] = [
+        ("CSV: measures", "measures", "table", partial(measures_csv, rows, settings_of(view))),
+        ("CSV: answers", "answers", "table_rows", partial(answers_csv, view.answers, view.groups)),
+        ("CSV: entailment", "entailment", "grid_on", partial(entailment_csv, view.answers)),
+    ]
+    files += [
+        Download(label, f"uncertainty_{kind}_{name}.csv", f"uncertainty_download_{kind}", make, icon)
+        for label, kind, icon, make in tables
+    ]
+    if view.subject.evaluation is not None:
+        files.append(
+            Download(
                 "Run",
-                data=partial(run, view.subject.evaluation, view.subject.label),
-                file_name=f"isi_run_{name}.zip",
-                mime="application/zip",
-                icon=":material/folder_zip:",
-                key="uncertainty_download_run",
-                on_click="ignore",
-                help="The trial as it was measured: run.json, picture, CSV and its report; enough to repeat it",
+                f"isi_run_{name}.zip",
+                "uncertainty_download_run",
+                partial(run, view.subject.evaluation, view.subject.label),
+                "folder_zip",
+                "The trial as it was measured: run.json, picture, CSV and its report; enough to repeat it",
             )
+        )
+    downloads(files)
     if view.subject.evaluation is not None:
         frame.provenance(view.subject.evaluation)
     else:
