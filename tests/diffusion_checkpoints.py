@@ -6,6 +6,7 @@ import json
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -18,7 +19,10 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from isi_core.models.editors.protocol import Edited, Picture
 
 # Matrices this small are not worth a second thread.
 torch.set_num_threads(1)
@@ -180,3 +184,14 @@ def save_instruct_xl(folder: Path, seed: int = 0) -> Path:
 def add_prompts(folder: Path, prompts: dict[tuple[str, ...], str]) -> None:
     """The words of attributes beside a pipeline, as tiny-diffusion brings them."""
     (folder / "prompts.json").write_text(json.dumps([[list(path), words] for path, words in prompts.items()]))
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (SIDE, SIDE)) -> Picture:
+    """Soft noise of its own for each seed."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return Picture.of(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC), f"picture {seed}")
+
+
+def pixels(edited: Edited) -> np.ndarray:
+    """(height, width, 3) of an edit."""
+    return np.asarray(edited.image, dtype=np.float64)

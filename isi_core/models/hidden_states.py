@@ -5,7 +5,7 @@ Layer l (1-based) is the output of decoder block l, before the final norm.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -40,22 +40,14 @@ def pooling(
     """
     kept = PooledStates()
 
-    def keep_of(layer: int) -> torch.utils.hooks.RemovableHandle:
-        def keep(_block: torch.nn.Module, _inputs: object, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
-            states = output[0] if isinstance(output, tuple) else output
-            at_last = states[torch.arange(len(states), device=states.device), last.to(states.device)]
-            # In the states' own number format: a float32 copy of all tokens would cost more than the product.
-            means = torch.bmm(weights.to(states.device, states.dtype), states)
-            kept.layers[layer] = torch.cat([at_last[:, None], means], dim=1)
+    def keep(layer: int, states: torch.Tensor) -> None:
+        at_last = states[torch.arange(len(states), device=states.device), last.to(states.device)]
+        # In the states' own number format: a float32 copy of all tokens would cost more than the product.
+        means = torch.bmm(weights.to(states.device, states.dtype), states)
+        kept.layers[layer] = torch.cat([at_last[:, None], means], dim=1)
 
-        return blocks[layer - 1].register_forward_hook(keep)
-
-    handles = [keep_of(layer) for layer in layers]
-    try:
+    with _told(blocks, layers, keep):
         yield kept
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @dataclass
@@ -75,17 +67,29 @@ def every_token(blocks: Sequence[torch.nn.Module], layers: Sequence[int]) -> Ite
     """Within it, forward passes leave the states of all their tokens, padding included, in half precision."""
     kept = TokenStates({layer: [] for layer in layers})
 
-    def keep_of(layer: int) -> torch.utils.hooks.RemovableHandle:
-        def keep(_block: torch.nn.Module, _inputs: object, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
-            states = output[0] if isinstance(output, tuple) else output
-            # Residual streams may leave half precision's range at single places; their sign and rank stay.
-            kept.layers[layer].append(states.float().clamp(-65_000, 65_000).to("cpu", torch.float16).numpy())
+    def keep(layer: int, states: torch.Tensor) -> None:
+        # Residual streams may leave half precision's range at single places; their sign and rank stay.
+        kept.layers[layer].append(states.float().clamp(-65_000, 65_000).to("cpu", torch.float16).numpy())
 
-        return blocks[layer - 1].register_forward_hook(keep)
-
-    handles = [keep_of(layer) for layer in layers]
-    try:
+    with _told(blocks, layers, keep):
         yield kept
+
+
+@contextmanager
+def _told(
+    blocks: Sequence[torch.nn.Module], layers: Sequence[int], keep: Callable[[int, torch.Tensor], None]
+) -> Iterator[None]:
+    """Within it, `keep` is told the states of each of the layers, (n, tokens, hidden), at every forward pass."""
+
+    def hook(layer: int) -> torch.utils.hooks.RemovableHandle:
+        def tell(_block: torch.nn.Module, _inputs: object, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
+            keep(layer, output[0] if isinstance(output, tuple) else output)
+
+        return blocks[layer - 1].register_forward_hook(tell)
+
+    handles = [hook(layer) for layer in layers]
+    try:
+        yield
     finally:
         for handle in handles:
             handle.remove()

@@ -15,10 +15,10 @@ from isi_core.domain.attributes import Attribute, Corpus, Edit, edit_set
 from isi_core.domain.errors import Cancelled, InputError, ModelError
 from isi_core.models.classifiers.python_callable import CallableClassifier
 from isi_core.models.editors.instruct import InstructEditor, InstructModel, InstructSettings, load_instruct_model
-from isi_core.models.editors.protocol import NEUTRAL, Edited, ImageEditor, Picture
+from isi_core.models.editors.protocol import NEUTRAL, ImageEditor
 from isi_core.studies.counterfactuals.bank import EditBank
 from isi_core.studies.counterfactuals.run import Settings, rank
-from tests.diffusion_checkpoints import SIDE, add_prompts, save_instruct, save_instruct_xl, save_sd
+from tests.diffusion_checkpoints import SIDE, add_prompts, picture, pixels, save_instruct, save_instruct_xl, save_sd
 
 STEPS = 3
 SETTINGS = InstructSettings(steps=STEPS)
@@ -40,15 +40,6 @@ def models(folders: dict[str, Path]) -> dict[str, InstructModel]:
 @pytest.fixture(params=["sd", "xl"])
 def model(request: pytest.FixtureRequest, models: dict[str, InstructModel]) -> InstructModel:
     return models[request.param]
-
-
-def picture(seed: int = 0, size: tuple[int, int] = (SIDE, SIDE)) -> Picture:
-    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    return Picture.of(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC), f"picture {seed}")
-
-
-def pixels(edited: Edited) -> np.ndarray:
-    return np.asarray(edited.image, dtype=np.float64)
 
 
 def test_the_base_is_the_same_pipeline_with_an_empty_instruction_and_the_same_noise(model: InstructModel) -> None:

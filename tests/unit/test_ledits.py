@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from isi_core.domain.attributes import Attribute, Edit, edit_set
@@ -18,8 +17,8 @@ from isi_core.domain.errors import Cancelled, InputError, ModelError
 from isi_core.models.editors.ledits import LeditsEditor, LeditsSettings, working_size
 from isi_core.models.editors.ledits_inversion import Inversion, InversionStore
 from isi_core.models.editors.ledits_loading import LeditsModel, LengthTokenizer, load_ledits_model
-from isi_core.models.editors.protocol import Edited, ImageEditor, Picture
-from tests.diffusion_checkpoints import SIDE, add_prompts, letter_tokenizer, save_sd, save_sdxl
+from isi_core.models.editors.protocol import ImageEditor
+from tests.diffusion_checkpoints import SIDE, add_prompts, letter_tokenizer, picture, pixels, save_sd, save_sdxl
 
 STEPS = 4
 SETTINGS = LeditsSettings(steps=STEPS, skipped=1, guidance=5.0)
@@ -41,15 +40,6 @@ def models(folders: dict[str, Path]) -> dict[str, LeditsModel]:
 @pytest.fixture(params=["sd", "sdxl"])
 def model(request: pytest.FixtureRequest, models: dict[str, LeditsModel]) -> LeditsModel:
     return models[request.param]
-
-
-def picture(seed: int = 0, size: tuple[int, int] = (SIDE, SIDE)) -> Picture:
-    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    return Picture.of(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC), f"picture {seed}")
-
-
-def pixels(edited: Edited) -> np.ndarray:
-    return np.asarray(edited.image, dtype=np.float64)
 
 
 def test_no_edit_gives_back_what_the_autoencoder_makes_of_the_picture(model: LeditsModel) -> None:

@@ -58,20 +58,7 @@ class HuggingFaceClassifier:
         ------
         ModelError : not found, no safetensors, no image processor, weights missing, or a regression model.
         """
-        from transformers import AutoImageProcessor, AutoModelForImageClassification
-
-        folder_of(source, name)
-        options: dict[str, Any] = {"trust_remote_code": False, "revision": revision}
-        with explained(name, "an image classifier"):
-            processor = AutoImageProcessor.from_pretrained(source, **options)
-            model, loading = AutoModelForImageClassification.from_pretrained(
-                source,
-                dtype=torch.float32,
-                use_safetensors=True,
-                weights_only=True,
-                output_loading_info=True,
-                **options,
-            )
+        model, processor, loading = _loaded(source, name, revision)
         refuse_missing(name, loading)
         if str(getattr(model.config, "problem_type", None)) == "regression":
             raise ModelError(f"{name} gives a number, not classes: choose a classifier.")
@@ -91,25 +78,17 @@ class HuggingFaceClassifier:
         ------
         ModelError : as `load`, or weights beside the head's are missing.
         """
-        from transformers import AutoImageProcessor, AutoModelForImageClassification
-
-        folder_of(source, name)
-        options: dict[str, Any] = {"trust_remote_code": False, "revision": revision}
-        with explained(name, "an image classifier"), torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            processor = AutoImageProcessor.from_pretrained(source, **options)
-            model, loading = AutoModelForImageClassification.from_pretrained(
+            model, processor, loading = _loaded(
                 source,
-                dtype=torch.float32,
-                use_safetensors=True,
-                weights_only=True,
-                output_loading_info=True,
+                name,
+                revision,
                 ignore_mismatched_sizes=True,
                 num_labels=len(labels),
                 id2label=dict(enumerate(labels)),
                 label2id={label: i for i, label in enumerate(labels)},
                 problem_type="single_label_classification",
-                **options,
             )
         # What the checkpoint has for its own number of classes is the head.
         refuse_missing(name, {"missing_keys": loading["missing_keys"], "mismatched_keys": ()})
@@ -154,3 +133,23 @@ class HuggingFaceClassifier:
         with torch.inference_mode(), one_thread(self._small):
             found: NDArray[np.float64] = self._model(**inputs).logits.cpu().double().numpy()
         return found
+
+
+def _loaded(source: str | Path, name: str, revision: str, **changed: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """Model, image processor, and what transformers tells of the weights; `changed` goes over the config."""
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+    folder_of(source, name)
+    options: dict[str, Any] = {"trust_remote_code": False, "revision": revision}
+    with explained(name, "an image classifier"):
+        processor = AutoImageProcessor.from_pretrained(source, **options)
+        model, loading = AutoModelForImageClassification.from_pretrained(
+            source,
+            dtype=torch.float32,
+            use_safetensors=True,
+            weights_only=True,
+            output_loading_info=True,
+            **changed,
+            **options,
+        )
+    return model, processor, loading

@@ -107,10 +107,8 @@ def read_prompts(
     ------
     ModelError : the model's output is not a number (a half-precision overflow).
     """
-    ids, mask = padded(prompts, padding)
     recorder = BatchRecorder(prompts, model.device) if record_rows else None
-    given = {key: torch.cat([prompt.inputs[key] for prompt in prompts]) for key in _given(prompts[0])}
-    first = first_pass(model, ids, given | {"attention_mask": mask}, recorder, on_block)
+    first, _, mask = _pass_over(model, prompts, recorder, on_block, padding)
     return _taken_apart(prompts, first, mask, recorder)
 
 
@@ -129,15 +127,27 @@ def read_once_a_picture(
     pictures = pictures_of(prompts)
     firsts = [prompts[pictures.index(picture)] for picture in range(max(pictures) + 1)]
     begun = [_cut(prompt, 0, prompt.image[-1] + 1) for prompt in firsts]
-    ids, mask = padded(begun, padding)
-    given = {key: torch.cat([prompt.inputs[key] for prompt in begun]) for key in _given(begun[0])}
-    read = first_pass(model, ids, given | {"attention_mask": mask}, None, on_block).cache
+    first, ids, mask = _pass_over(model, begun, None, on_block, padding)
+    read = first.cache
     rows = torch.tensor(pictures, device=ids.device)
     read.batch_select_indices(rows)
     rest_ids, rest_mask = padded([_cut(prompt, prompt.image[-1] + 1, len(prompt)) for prompt in prompts], padding)
     ids, mask = torch.cat([ids[rows], rest_ids], dim=1), torch.cat([mask[rows], rest_mask], dim=1)
     recorder = BatchRecorder(prompts, model.device, mask) if record_rows else None
     return _taken_apart(prompts, first_pass(model, ids, {"attention_mask": mask}, recorder, begun=read), mask, recorder)
+
+
+def _pass_over(
+    model: Any,
+    prompts: Sequence[Prompt],
+    recorder: BatchRecorder | None,
+    on_block: Callable[[int, int], None] | None,
+    padding: int,
+) -> tuple[FirstPass, torch.Tensor, torch.Tensor]:
+    """One pass over prompts and their pictures; and the (n, tokens) ids and mask that they were padded to."""
+    ids, mask = padded(prompts, padding)
+    given = {key: torch.cat([prompt.inputs[key] for prompt in prompts]) for key in _given(prompts[0])}
+    return first_pass(model, ids, given | {"attention_mask": mask}, recorder, on_block), ids, mask
 
 
 def pictures_of(prompts: Sequence[Prompt]) -> list[int]:
