@@ -22,6 +22,7 @@ from isi_core.domain.evaluation import Measure, ModelOutput, ModelRecord
 from isi_core.domain.progress import Progress, part_of
 from isi_core.domain.trial import Trial
 from isi_core.models.vlm.endpoint_address import Endpoint
+from isi_core.models.vlm.endpoint_chat import Chat
 from isi_core.models.vlm.endpoint_http import Line, Patience, Reply
 from isi_core.models.vlm.endpoint_key import endpoint_key
 from isi_core.models.vlm.endpoint_reply import (
@@ -91,6 +92,11 @@ class EndpointVLM:
             attention=NOT_TOLD,
             device="endpoint",
         )
+
+    @property
+    def chat(self) -> Chat:
+        """The same server, for questions that have nothing to do with each other."""
+        return Chat(self._endpoint, self._patience)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -170,7 +176,7 @@ class _Question:
 
     def __init__(self, vlm: EndpointVLM, image: Image.Image, text: str, decoding: Decoding) -> None:
         self._endpoint, self._server, self._decoding = vlm._endpoint, vlm._server, decoding
-        self._message = _message(image, text)
+        self._message = message_of(image, text)
         self._line = Line(vlm._endpoint, vlm._patience)
         self._key = endpoint_key(vlm._endpoint)
 
@@ -285,7 +291,7 @@ class _Question:
                 server.model = completion.model
 
 
-def _message(image: Image.Image, text: str) -> dict[str, Any]:
+def message_of(image: Image.Image, text: str) -> dict[str, Any]:
     """The user's message: the picture as a PNG data URL, then the text."""
     png = io.BytesIO()
     image.convert("RGB").save(png, "PNG")

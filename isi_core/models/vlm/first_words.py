@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from isi_core.domain.errors import InputError, ModelError
 from isi_core.domain.progress import Progress
 from isi_core.domain.trial import Trial
-from isi_core.models.vlm.endpoint import EndpointVLM, _message
-from isi_core.models.vlm.endpoint_chat import Chat
+from isi_core.models.vlm.endpoint import EndpointVLM, message_of
 from isi_core.models.vlm.protocol import VisionLanguageModel
 
 if TYPE_CHECKING:
@@ -43,14 +42,9 @@ def first_word_likelihoods(
 
 
 def _of_local(vlm: HuggingFaceVLM, trial: Trial, words: Sequence[str], progress: Progress | None) -> tuple[float, ...]:
-    from isi_core.models.vlm.part import Part
-
-    vlm._check_open()
-    with vlm._running():
-        prefill = vlm._prefill(trial, 1, Part(progress, 0.0, 1.0), remember=False)
-        likelihoods = prefill.logits.float().log_softmax(dim=-1)
-        tokens = [_first_tokens(vlm, prefill.prompt.text, word) for word in words]
-        found = tuple(float(likelihoods[of].logsumexp(dim=0)) for of in tokens)
+    prompt, likelihoods = vlm.first_token(trial, progress)
+    tokens = [_first_tokens(vlm, prompt, word) for word in words]
+    found = tuple(float(likelihoods[of].logsumexp(dim=0)) for of in tokens)
     if any(math.isnan(value) for value in found):
         raise ModelError("The model returned values that are not numbers: load it in float32 or bfloat16.")
     return tuple(min(value, 0.0) for value in found)
@@ -58,7 +52,7 @@ def _of_local(vlm: HuggingFaceVLM, trial: Trial, words: Sequence[str], progress:
 
 def _first_tokens(vlm: HuggingFaceVLM, prompt: str, word: str) -> list[int]:
     """The tokens that a reply with this word begins with, told from how prompt and word are tokenized together."""
-    tokenizer: Any = vlm._processor.tokenizer
+    tokenizer = vlm.tokenizer
     tail = prompt[-_TAIL:]
     before = list(tokenizer(tail, add_special_tokens=False)["input_ids"])
     found = set()
@@ -83,7 +77,7 @@ def _of_endpoint(vlm: EndpointVLM, trial: Trial, words: Sequence[str], progress:
         if progress is not None:
             progress(waiting or f"Asking {vlm.record.name} for its first token", float(done))
 
-    [reply] = Chat(vlm._endpoint, vlm._patience).ask([[_message(trial.image, text)]], 1, told)
+    [reply] = vlm.chat.ask([[message_of(trial.image, text)]], 1, told)
     if not reply.first:
         raise ModelError(
             f"{vlm.record.name} does not tell the likelihoods of its tokens: ask a model on this machine, or a server "

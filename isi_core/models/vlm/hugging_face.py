@@ -209,6 +209,21 @@ class HuggingFaceVLM:
         self._check_open()
         return [self._to_device(self._prompts.build(trial, room)) for trial in trials]
 
+    def first_token(self, trial: Trial, progress: Progress | None = None) -> tuple[str, torch.Tensor]:
+        """The prompt, and (vocabulary,) log p in nats of the answer's first token, from the raw logits.
+
+        The prompt is not remembered.
+
+        Raises
+        ------
+        InputError : no question, a text too long, a picture that cannot be used.
+        ModelError : the model was released, or ran out of memory.
+        """
+        self._check_open()
+        with self._running():
+            prefill = self._prefill(trial, 1, Part(progress), remember=False)
+            return prefill.prompt.text, prefill.logits.log_softmax(dim=-1)
+
     def model_sees(self, image: Image.Image) -> Image.Image:
         """The picture as it reaches the vision tower, scaled and cropped, the colours put back."""
         self._check_open()
