@@ -129,7 +129,8 @@ def picture_address(page: Page) -> str:
 
 
 def download(page: Page, key: str) -> bytes:
-    """What a download button gives."""
+    """What a download button gives, once the page's run is over: before, it may still be the last run's."""
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
     with page.expect_download() as download:
         widget(page, key).click()
     return download.value.path().read_bytes()
