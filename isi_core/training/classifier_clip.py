@@ -36,7 +36,9 @@ from isi_core.worlds.rules import shipped_rule, shipped_rules
 MODEL_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "models" / "tiny-clip-worlds"
 HELD_OUT_SEED = "tiny-clip-worlds held out"
 _WIDTH, _TEXT_WIDTH = 128, 96
-_MOST_PHRASES = 8
+_MOST_PHRASES = 4
+"""Of a caption, so that it fits the tokenizer's length."""
+_PATCH, _PLACED_LAYER = 8, 2
 _OTHER_WORDS = ("a", "an", "the", "of", "and", "with", "without", "no", "portrait", "picture", "photo", "face", "bird")
 
 Facts = np.ndarray[Any, np.dtype[np.bool_]]
@@ -112,7 +114,7 @@ def build_model(tokenizer: CLIPTokenizer) -> CLIPModel:
             "num_hidden_layers": 3,
             "num_attention_heads": 4,
             "image_size": SIDE,
-            "patch_size": 8,
+            "patch_size": _PATCH,
         },
         projection_dim=_WIDTH,
     )
@@ -139,13 +141,33 @@ def _text_features(model: CLIPModel, tokenizer: CLIPTokenizer, texts: list[str])
     return functional.normalize(features.pooler_output.float(), dim=-1)
 
 
-def _image_features(model: CLIPModel, pixels: torch.Tensor) -> torch.Tensor:
-    features: Any = model.get_image_features(pixel_values=pixels)
-    return functional.normalize(features.pooler_output.float(), dim=-1)
+def _image_features(model: CLIPModel, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(n, width) unit features, and the (n, patches, width) states of the patches after the second layer."""
+    features: Any = model.get_image_features(pixel_values=pixels, output_hidden_states=True)
+    patches = features.hidden_states[_PLACED_LAYER][:, 1:]
+    return functional.normalize(features.pooler_output.float(), dim=-1), patches
+
+
+def patches_of_phrases() -> torch.Tensor:
+    """(patches, phrases) 1 where a patch can show a phrase's attribute; everywhere for the classes."""
+    edges = torch.arange(SIDE // _PATCH + 1) * _PATCH / SIDE
+    columns = []
+    for place in map(world, WORLDS):
+        for leaf in place.leaves():
+            left, top, right, bottom = place.regions[leaf[:2]]
+            across, down = (edges[1:] > left) & (edges[:-1] < right), (edges[1:] > top) & (edges[:-1] < bottom)
+            columns.append((down[:, None] & across).flatten())
+    classes = len(phrases()) - len(columns)
+    return torch.stack([*columns, *[torch.ones_like(columns[0])] * classes], 1).float()
+
+
+def somewhere(logits: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    """(n, phrases) a smooth maximum of (n, patches, phrases) logits over the patches where a phrase can be shown."""
+    return torch.logsumexp(logits + where.log(), 1) - where.sum(0).log()
 
 
 def draw_captions(rng: Random, facts: Facts) -> tuple[list[str], list[list[int]]]:
-    """A caption of each row: half of one true phrase, half of two to eight; and the phrases' columns."""
+    """A caption of each row: half of one true phrase, half of two to four; and the phrases' columns."""
     words = phrases()
     texts, columns = [], []
     for row in facts:
@@ -172,11 +194,14 @@ def train(
     torch.manual_seed(seed)
     tokenizer = make_tokenizer()
     model = build_model(tokenizer)
-    # Names what is seen and is thrown away afterwards; captions alone teach small things slowly.
+    # Both name what is seen, the second one where it can be seen, and are thrown away afterwards: captions alone
+    # teach small things slowly.
     head = nn.Linear(_WIDTH, len(phrases()))
+    patch_head = nn.Sequential(nn.LayerNorm(_WIDTH), nn.Linear(_WIDTH, len(phrases())))
+    where = patches_of_phrases()
     corpus = build_corpus(checkpoint.parent, pictures, seed)
-    optimizers = build_optimizers(model, 1e-3, [head])
-    parts = [model, head]
+    optimizers = build_optimizers(model, 1e-3, [head, patch_head])
+    parts = [model, head, patch_head]
     done = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -204,9 +229,11 @@ def train(
         true = torch.from_numpy(np.stack([facts[:, chosen].all(1) for chosen in columns], 1)).float()
         pixels = disturbed(corpus.pictures[rows], torch.Generator().manual_seed(done))
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            image = _image_features(model, pixels)
+            image, patches = _image_features(model, pixels)
+            placed = somewhere(patch_head(patches).float(), where)
             text = _text_features(model, tokenizer, texts)
-        named = functional.binary_cross_entropy_with_logits(head(image * 10), torch.from_numpy(facts).float())
+        told = torch.from_numpy(facts).float()
+        named = sum(functional.binary_cross_entropy_with_logits(guess, told) for guess in (head(image * 10), placed))
         loss = contrast(image, text, model.logit_scale.exp().clamp(max=100), true) + 10 * named
         optimize(optimizers, loss, parameters)
         total += float(loss.detach())
@@ -222,7 +249,7 @@ def train(
 def measure(model: CLIPModel, tokenizer: CLIPTokenizer, count: int = 600) -> dict[str, float]:
     """Figures on held-out pictures.
 
-    "caption found" is how often, of a picture's caption of up to eight phrases and 31 other
+    "caption found" is how often, of a picture's caption of up to four phrases and 31 other
     pictures' of the same world, its own is nearest (others that are true as well count). Of each
     phrase of a leaf, the AUROC with which its similarity tells pictures of its world that show it.
     """
@@ -233,7 +260,7 @@ def measure(model: CLIPModel, tokenizer: CLIPTokenizer, count: int = 600) -> dic
         bank = draw_bank(Random(f"{HELD_OUT_SEED} {name}"), world(name), count, held_out=True)
         facts = facts_of(name, bank.leaves, Random(HELD_OUT_SEED))
         parts = pixel_values(bank.pictures).split(100)
-        image = torch.cat([_image_features(model, part) for part in parts])
+        image = torch.cat([_image_features(model, part)[0] for part in parts])
         rng = Random(HELD_OUT_SEED)
         leaves = world(name).leaves()
         similarity = (image @ _text_features(model, tokenizer, list(words[at : at + len(leaves)])).T).numpy()

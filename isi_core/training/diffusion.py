@@ -35,6 +35,7 @@ from isi_core.training.diffusion_data import (
     draw_prompt,
     edge_weights,
     load_bank,
+    place_weights,
     prompts_of,
     render,
     save_bank,
@@ -94,7 +95,7 @@ class Stage:
 
 STAGES = {
     "vae": Stage(steps=3400, batch=16, learning_rate=1e-3, portraits=6_000),
-    "unet": Stage(steps=4700, batch=32, learning_rate=5e-4, portraits=24_000),
+    "unet": Stage(steps=9_400, batch=32, learning_rate=5e-4, portraits=24_000),
 }
 
 
@@ -122,8 +123,9 @@ def denoising_loss(
     prompts: torch.Tensor,
     times: torch.Tensor,
     noise: torch.Tensor,
+    places: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """(batch,) weighted squared error of the predicted noise.
+    """(batch,) weighted squared error of the predicted noise, with weights of (batch, height, width) places.
 
     The weight is min(SNR, 5) / SNR where there is more picture than noise (Hang et al., 2023), and that of the error of
     the *picture*, 1 / SNR, where there is less: only there does the prompt tell what the pixels do not.
@@ -133,7 +135,8 @@ def denoising_loss(
     guess = unet(noisy, times, encoder_hidden_states=text(prompts)[0]).sample.float()
     ratio = (share / (1 - share)).flatten()
     weight = torch.where(ratio > 1, ratio.clamp(max=_MOST_SNR) / ratio, (1 / ratio).clamp(max=_MOST_WEIGHT))
-    loss: torch.Tensor = (guess - noise).pow(2).mean((1, 2, 3)) * weight
+    error = (guess - noise).pow(2).mean(1)
+    loss: torch.Tensor = (error if places is None else error * places).mean((1, 2)) * weight
     return loss
 
 
@@ -254,15 +257,19 @@ class Trainer:
         return autoencoder_loss(self.vae, to_unit(pixels[chosen]))[0]
 
     def _denoising(self, rng: Random, bank: Bank, stage: Stage) -> torch.Tensor:
-        chosen = [rng.randrange(len(bank.leaves)) for _ in range(stage.batch)]
-        words = encode(self.tokenizer, [draw_prompt(rng, self.prompts, bank.leaves[at]) for at in chosen])
+        # Every leaf in its turn, however rare: a portrait that has it, and words that name it.
+        about = [rng.choice(list(bank.showing)) for _ in range(stage.batch)]
+        chosen = [rng.choice(bank.showing[leaf]) for leaf in about]
+        named = [draw_prompt(rng, bank.leaves[at], leaf) for at, leaf in zip(chosen, about, strict=True)]
+        words = encode(self.tokenizer, [", ".join(self.prompts[path] for path in paths) for paths in named])
+        places = torch.stack([place_weights(paths) for paths in named])
         latents = bank.latents[torch.tensor(chosen)]
         # Half of them late, where the prompt matters.
         early, late = stage.batch // 2, stage.batch - stage.batch // 2
         times = torch.cat(
             [torch.randint(0, TRAIN_TIMESTEPS, (early,)), torch.randint(TRAIN_TIMESTEPS // 2, TRAIN_TIMESTEPS, (late,))]
         )
-        return denoising_loss(self.unet, self.text, latents, words, times, torch.randn_like(latents)).mean()
+        return denoising_loss(self.unet, self.text, latents, words, times, torch.randn_like(latents), places).mean()
 
     @torch.no_grad()
     def validate_autoencoder(self) -> dict[str, float]:

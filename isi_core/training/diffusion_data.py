@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from random import Random
 
@@ -15,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from isi_core.training.diffusion_model import SIDE
+from isi_core.training.diffusion_model import LATENT_SIDE, SIDE
 from isi_core.worlds.attributed import AttributeWorld, Subject, world
 from isi_core.worlds.attributed import Path as AttributePath
 
@@ -23,6 +24,7 @@ WORLD = "faces"
 MOST_PHRASES = 5
 """Phrases of a prompt, so that it always fits the tokenizer's length."""
 _EMPTY, _SINGLE, _GROUP = 0.1, 0.3, 0.1
+_PLACE_WEIGHT = 1.0
 
 
 def prompts_of(place: AttributeWorld) -> dict[AttributePath, str]:
@@ -30,18 +32,37 @@ def prompts_of(place: AttributeWorld) -> dict[AttributePath, str]:
     return {path: place.phrase(path) for path in place.paths() if len(path) > 1}
 
 
-def draw_prompt(rng: Random, prompts: dict[AttributePath, str], leaves: Sequence[AttributePath]) -> str:
-    """Words for a portrait: nothing one time in ten (classifier-free guidance), one phrase or several, in any order.
+def draw_prompt(rng: Random, leaves: Sequence[AttributePath], about: AttributePath | None = None) -> list[AttributePath]:
+    """What the words for a portrait name: nothing one time in ten (classifier-free guidance), one attribute or several.
 
-    Single phrases are frequent because an edit's prompt is one; now and then a leaf goes by the
-    name of its group.
+    Single ones are frequent because an edit's prompt is one; now and then a leaf goes by the name
+    of its group. `about`, one of the leaves, is among them unless nothing is.
     """
     kind = rng.random()
     if kind < _EMPTY or not leaves:
-        return ""
+        return []
     count = 1 if kind < _EMPTY + _SINGLE else rng.randint(min(2, len(leaves)), min(MOST_PHRASES, len(leaves)))
-    chosen = rng.sample(list(leaves), count)
-    return ", ".join(prompts[leaf[:2] if rng.random() < _GROUP else leaf] for leaf in chosen)
+    first = [] if about is None else [about]
+    chosen = first + rng.sample([leaf for leaf in leaves if leaf != about], count - len(first))
+    rng.shuffle(chosen)
+    return [leaf[:2] if rng.random() < _GROUP else leaf for leaf in chosen]
+
+
+def place_weights(named: Sequence[AttributePath]) -> torch.Tensor:
+    """(LATENT_SIDE, LATENT_SIDE) weights of mean 1, larger where the named attributes can be seen.
+
+    Each has the same share of the whole, however small its place: a mustache is 6 % of a portrait,
+    and by area alone its word would be the last that the denoiser learns.
+    """
+    edges = torch.arange(LATENT_SIDE + 1) / LATENT_SIDE
+    weights = torch.ones(LATENT_SIDE, LATENT_SIDE)
+    for path in named:
+        left, top, right, bottom = world(WORLD).regions[path[:2]]
+        across = (edges[1:].clamp(max=right) - edges[:-1].clamp(min=left)).clamp(min=0)
+        down = (edges[1:].clamp(max=bottom) - edges[:-1].clamp(min=top)).clamp(min=0)
+        covered = down[:, None] * across
+        weights += _PLACE_WEIGHT * covered / covered.mean() / len(named)
+    return weights / weights.mean()
 
 
 def draw_portraits(rng: Random, count: int, held_out: bool) -> list[Subject]:
@@ -93,6 +114,15 @@ class Bank:
 
     latents: torch.Tensor
     leaves: list[list[AttributePath]]
+
+    @cached_property
+    def showing(self) -> dict[AttributePath, list[int]]:
+        """The portraits that show each leaf."""
+        found: dict[AttributePath, list[int]] = {}
+        for at, leaves in enumerate(self.leaves):
+            for leaf in leaves:
+                found.setdefault(leaf, []).append(at)
+        return found
 
 
 def _world_digest(place: AttributeWorld) -> str:

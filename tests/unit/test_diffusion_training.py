@@ -24,6 +24,7 @@ from isi_core.training.diffusion_data import (
     draw_prompt,
     edge_weights,
     load_bank,
+    place_weights,
     prompts_of,
     render,
     save_bank,
@@ -59,16 +60,35 @@ def test_every_word_of_the_world_is_one_token_and_every_prompt_fits() -> None:
 
 
 def test_prompts_name_what_is_there_in_any_order_and_sometimes_nothing() -> None:
-    prompts = prompts_of(FACES)
     subject = max(draw_portraits(Random(0), 30, held_out=False), key=lambda drawn: len(drawn.leaves))
-    allowed = {prompts[leaf] for leaf in subject.leaves} | {prompts[leaf[:2]] for leaf in subject.leaves}
+    allowed = set(subject.leaves) | {leaf[:2] for leaf in subject.leaves}
     rng = Random(1)
-    drawn = [draw_prompt(rng, prompts, subject.leaves) for _ in range(2000)]
-    counts = Counter(len(prompt.split(", ")) if prompt else 0 for prompt in drawn)
+    drawn = [draw_prompt(rng, subject.leaves) for _ in range(2000)]
+    counts = Counter(len(named) for named in drawn)
     assert 0.07 < counts[0] / 2000 < 0.13  # classifier-free guidance
     assert counts[1] / 2000 > 0.3 and max(counts) == min(MOST_PHRASES, len(subject.leaves))
-    assert {phrase for prompt in drawn for phrase in prompt.split(", ") if phrase} <= allowed
-    assert len(set(drawn)) > 500
+    assert {path for named in drawn for path in named} <= allowed
+    assert all(len({path[:2] for path in named}) == len(named) for named in drawn)
+    assert len({tuple(named) for named in drawn}) > 500
+
+
+def test_prompts_name_what_they_are_about() -> None:
+    leaves = draw_portraits(Random(0), 1, held_out=False)[0].leaves
+    rng = Random(2)
+    for about in leaves:
+        drawn = [named for named in (draw_prompt(rng, leaves, about) for _ in range(60)) if named]
+        assert drawn and all(about in named or about[:2] in named for named in drawn)
+
+
+def test_places_of_small_attributes_weigh_more() -> None:
+    mustache, hair = ("facial hair", "mustache", "handlebar"), ("hair", "length", "long")
+    small, large, both = (place_weights(named) for named in ([mustache], [hair], [mustache, hair]))
+    for weights in (small, large, both):
+        assert weights.shape == (16, 16) and weights.mean().item() == pytest.approx(1)
+    assert small[9, 8] > 2 * large[9, 8] and small[9, 8] > both[9, 8] > large[9, 8]
+    assert small[0, 0] < 1 and place_weights([]).unique().tolist() == [1.0]
+    # Half of the whole goes to the place of the one attribute, however small it is.
+    assert small[8:12, 4:12].sum().item() >= 0.5 * small.sum().item()
 
 
 def test_training_never_sees_a_held_out_identity() -> None:
