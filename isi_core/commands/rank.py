@@ -65,7 +65,7 @@ def _rank(arguments: argparse.Namespace) -> None:
         classifier,
         settings,
         open_bank(arguments),
-        None if arguments.no_checks else open_reader(arguments),
+        None if arguments.no_checks else open_reader(arguments, corpus),
         watched_progress(),
     )
     if out is not None:
@@ -203,7 +203,8 @@ def _add_rank(commands: Any) -> None:
         "--classifier",
         default="age",
         metavar="NAME",
-        help="age, gender, species; hub id or folder; clip:PRESET[@MODEL]; python:MODULE:FUNCTION",
+        help="age, gender, species (or tiny-clip-worlds:NAME); hub id or folder; clip:PRESET[@MODEL]; "
+        "python:MODULE:FUNCTION",
     )
     command.add_argument("--rule", type=Path, metavar="FILE.json", help="a world's rule in the classifier's place")
     command.add_argument("--class", dest="target", default="", metavar="LABEL", help="the class that is scored")
@@ -221,7 +222,9 @@ def _add_rank(commands: Any) -> None:
     command.add_argument("--joint", type=int, metavar="N", help="attributes edited together (beam, greedy: 2; else 1)")
     command.add_argument("--top", type=int, default=5, metavar="K", help="places that racing races for (5)")
     command.add_argument("--no-checks", action="store_true", help="do not check whether edits did what they say")
-    command.add_argument("--reader", default="", metavar="ID|DIR", help="multi-label classifier that checks edits")
+    command.add_argument(
+        "--reader", default="", metavar="ID|DIR", help="checks edits: a multi-label classifier, or clip:MODEL"
+    )
     command.add_argument("--estimate", action="store_true", help="only say how many edits it takes at most")
     command.add_argument("--out", type=Path, metavar="DIR", help="write ranking.json and its tables there")
     command.add_argument("--json", action="store_true", help="JSON instead of words")

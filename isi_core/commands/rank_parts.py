@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from isi_core.commands.parts import tell
 from isi_core.domain.errors import InputError
+from isi_core.models.classifiers.presets import DEFAULT_CLIP, EMBEDDED_CLIP, NOUNS, PRESETS, WORLD_PROMPTS
 
 if TYPE_CHECKING:
     from isi_core.domain.attributes import Corpus
@@ -95,9 +96,14 @@ def open_classifier(arguments: argparse.Namespace) -> Classifier:
         return RuleClassifier(read_rule(arguments.rule))
     name: str = arguments.classifier
     kind, _, rest = name.partition(":")
-    if kind == "clip" and rest:
-        from isi_core.models.classifiers.presets import DEFAULT_CLIP, PRESETS
+    if kind == EMBEDDED_CLIP:
+        from isi_core.models.classifiers.clip import ClipClassifier
 
+        texts = WORLD_PROMPTS.get(f"{arguments.domain}-{rest}")
+        if texts is None:
+            raise InputError(f"{EMBEDDED_CLIP} knows age and gender of faces and species of birds: not {name[:60]!r}.")
+        return ClipClassifier.load(EMBEDDED / EMBEDDED_CLIP, EMBEDDED_CLIP, texts)
+    if kind == "clip" and rest:
         preset, _, model = rest.partition("@")
         if preset not in PRESETS:
             raise InputError(f"There is no label preset {preset[:60]!r}: choose from {', '.join(PRESETS)}.")
@@ -156,11 +162,22 @@ def open_bank(arguments: argparse.Namespace) -> EditBank | None:
     return EditBank(arguments.bank or default_bank())
 
 
-def open_reader(arguments: argparse.Namespace) -> AttributeReader | None:
-    """What checks edits: the named reader, else the embedded one for its world; `render` needs none."""
+def open_reader(arguments: argparse.Namespace, corpus: Corpus) -> AttributeReader | None:
+    """What checks edits: the named reader, else the embedded one of its world; `render` needs none."""
     if arguments.editor == "render":
         return None
-    source = arguments.reader or ("attributes" if world_of(arguments) == "faces" else "")
+    own, place = {"faces": "attributes", "birds": f"clip:{EMBEDDED_CLIP}"}, world_of(arguments)
+    source = arguments.reader or own.get(place, "")
+    kind, _, model = source.partition(":")
+    if kind == "clip" and model:
+        from isi_core.models.classifiers.attribute_reader import ClipReader
+        from isi_core.models.classifiers.clip import ClipClassifier
+        from isi_core.worlds.attributed import world
+
+        # A CLIP has no classes of its own, and wants some: the reader asks by texts of its own.
+        clip = ClipClassifier.load(embedded(model) or model, model, PRESETS["age"].classes)
+        words = {path: world(place).phrase(path) for path in world(place).leaves()} if place else {}
+        return ClipReader(clip, NOUNS.get(arguments.domain, arguments.domain), corpus.leaves(), words)
     if not source or (not arguments.reader and embedded(source) is None):
         return None
     from isi_core.models.classifiers.attribute_reader import LabelReader

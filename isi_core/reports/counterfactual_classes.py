@@ -15,7 +15,7 @@ from isi_core.reports.wording import number, one_line
 from isi_core.studies.counterfactuals.results import Result, Turned
 
 _MOST_ATTRIBUTES = 14
-_CELL = 54  # pixels
+_CELL, _ROW, _AROUND = 54, 26, 150  # pixels; legend, class names and title lie around the cells
 
 
 def best_turns(result: Result) -> dict[tuple[str, str], Turned]:
@@ -80,8 +80,8 @@ def turned_figure(result: Result) -> Figure:
         "Each cell is the edit that most often turns the class of its row into the class of its column; the numbers "
         "are pictures turned, of those that were of the row's class and whose edit is valid."
     )
-    side = _CELL * len(classes)
-    return Figure(finish(alt.layer(*layers), max(240, side), max(120, side * 3 // 5)), reading, "turned_classes")
+    width, height = max(240, _CELL * len(classes)), _AROUND + _ROW * len(classes)
+    return Figure(finish(alt.layer(*layers), width, height), reading, "turned_classes")
 
 
 def classes_figure(result: Result) -> Figure:
@@ -147,9 +147,8 @@ def classes_figure(result: Result) -> Figure:
         "Each row is an attribute, each column a class: the mean change of that class's score when the attribute is "
         "added; pink speaks for the class, blue against it."
     )
-    return Figure(
-        finish(alt.layer(*layers), max(260, _CELL * len(classes)), 26 * len(chosen)), reading, "class_influences"
-    )
+    width, height = max(260, _CELL * len(classes)), _AROUND + _ROW * len(chosen)
+    return Figure(finish(alt.layer(*layers), width, height), reading, "class_influences")
 
 
 def turned_rows(result: Result) -> list[dict[str, str]]:

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,6 +25,7 @@ from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from isi_core.models.classifiers.presets import NOUNS, WORLD_PROMPTS
 from isi_core.training.classifier_card import clip_card
 from isi_core.training.classifier_data import SIDE, Bank, disturbed, draw_bank, kept_bank, leaves_on, pixel_values
 from isi_core.training.classifiers import PICTURES
@@ -39,6 +41,7 @@ _WIDTH, _TEXT_WIDTH = 128, 96
 _MOST_PHRASES = 4
 """Of a caption, so that it fits the tokenizer's length."""
 _PATCH, _PLACED_LAYER = 8, 2
+_PLAIN, _WITH = 0.05, 0.5
 _OTHER_WORDS = ("a", "an", "the", "of", "and", "with", "without", "no", "portrait", "picture", "photo", "face", "bird")
 
 Facts = np.ndarray[Any, np.dtype[np.bool_]]
@@ -55,10 +58,17 @@ class Corpus:
         return len(self.pictures)
 
 
+@cache
 def phrases() -> tuple[str, ...]:
-    """The leaves of all worlds in words, then the classes of the rules."""
+    """The leaves of all worlds in words, then the classes of the rules, then the worlds' own names."""
     leaves = [world(name).phrase(leaf) for name in WORLDS for leaf in world(name).leaves()]
-    return (*leaves, *(label for name in shipped_rules() for label in shipped_rule(name).classes))
+    classes = [label for name in shipped_rules() for label in shipped_rule(name).classes]
+    return (*leaves, *classes, *(NOUNS[name] for name in WORLDS))
+
+
+def class_texts() -> dict[str, tuple[str, ...]]:
+    """What a class of the rules is called: its name, and its label prompts ("a photo of an old person")."""
+    return {label: (label, *texts) for prompts in WORLD_PROMPTS.values() for label, texts in prompts.items()}
 
 
 def facts_of(name: str, leaves: np.ndarray[Any, np.dtype[np.uint8]], rng: Random) -> Facts:
@@ -74,6 +84,7 @@ def facts_of(name: str, leaves: np.ndarray[Any, np.dtype[np.uint8]], rng: Random
             for row, on in enumerate(subjects):
                 block[row, rule.draw_label_of(rng, on)] = True
         columns.append(block)
+    columns += [np.full((len(leaves), 1), other == name) for other in WORLDS]
     return np.concatenate(columns, 1)
 
 
@@ -89,9 +100,10 @@ def _corpus(banks: dict[str, Bank], rng: Random) -> Corpus:
 
 
 def make_tokenizer() -> CLIPTokenizer:
-    """Every word of the worlds is a token; other words are spelled out."""
+    """Every word of the worlds and of the label prompts is a token; other words are spelled out."""
     groups = [world(name).phrase(path) for name in WORLDS for path in world(name).paths()]
-    return build_tokenizer([*phrases(), *groups, *_OTHER_WORDS])
+    prompts = [text for texts in class_texts().values() for text in texts]
+    return build_tokenizer([*phrases(), *groups, *prompts, *_OTHER_WORDS])
 
 
 def build_model(tokenizer: CLIPTokenizer) -> CLIPModel:
@@ -149,7 +161,7 @@ def _image_features(model: CLIPModel, pixels: torch.Tensor) -> tuple[torch.Tenso
 
 
 def patches_of_phrases() -> torch.Tensor:
-    """(patches, phrases) 1 where a patch can show a phrase's attribute; everywhere for the classes."""
+    """(patches, phrases) 1 where a patch can show a phrase's attribute; everywhere for the other phrases."""
     edges = torch.arange(SIDE // _PATCH + 1) * _PATCH / SIDE
     columns = []
     for place in map(world, WORLDS):
@@ -157,8 +169,8 @@ def patches_of_phrases() -> torch.Tensor:
             left, top, right, bottom = place.regions[leaf[:2]]
             across, down = (edges[1:] > left) & (edges[:-1] < right), (edges[1:] > top) & (edges[:-1] < bottom)
             columns.append((down[:, None] & across).flatten())
-    classes = len(phrases()) - len(columns)
-    return torch.stack([*columns, *[torch.ones_like(columns[0])] * classes], 1).float()
+    others = len(phrases()) - len(columns)
+    return torch.stack([*columns, *[torch.ones_like(columns[0])] * others], 1).float()
 
 
 def somewhere(logits: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
@@ -167,14 +179,31 @@ def somewhere(logits: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
 
 
 def draw_captions(rng: Random, facts: Facts) -> tuple[list[str], list[list[int]]]:
-    """A caption of each row: half of one true phrase, half of two to four; and the phrases' columns."""
-    words = phrases()
+    """A caption of each row, of one true phrase or of two to four; and the phrases' columns.
+
+    Half of them go as a label prompt goes ("a photo of a face with goatee beard"), and some say no
+    more than that ("a photo of a face"): what a picture is compared with where CLIP reads attributes.
+    """
+    words, classes = phrases(), class_texts()
+    first_subject = len(words) - len(WORLDS)
     texts, columns = [], []
     for row in facts:
-        true = np.flatnonzero(row).tolist()
+        subject = first_subject + int(np.flatnonzero(row[first_subject:])[0])
+        true = np.flatnonzero(row[:first_subject]).tolist()
+        plain = f"a photo of a {words[subject]}"
+        if rng.random() < _PLAIN or not true:
+            texts.append(plain)
+            columns.append([subject])
+            continue
         count = 1 if rng.random() < 0.5 else rng.randint(2, _MOST_PHRASES)
         chosen = rng.sample(true, min(count, len(true)))
-        texts.append(", ".join(words[column] for column in chosen))
+        if len(chosen) == 1 and words[chosen[0]] in classes:
+            texts.append(rng.choice(classes[words[chosen[0]]]))
+        elif rng.random() < _WITH:
+            chosen = chosen[: _MOST_PHRASES - 1]
+            texts.append(f"{plain} with {', '.join(words[column] for column in chosen)}")
+        else:
+            texts.append(", ".join(words[column] for column in chosen))
         columns.append(chosen)
     return texts, columns
 
@@ -263,7 +292,8 @@ def measure(model: CLIPModel, tokenizer: CLIPTokenizer, count: int = 600) -> dic
         image = torch.cat([_image_features(model, part)[0] for part in parts])
         rng = Random(HELD_OUT_SEED)
         leaves = world(name).leaves()
-        similarity = (image @ _text_features(model, tokenizer, list(words[at : at + len(leaves)])).T).numpy()
+        asked = [f"a photo of a {NOUNS[name]} with {phrase}" for phrase in words[at : at + len(leaves)]]
+        similarity = (image @ _text_features(model, tokenizer, asked).T).numpy()
         for column, leaf in enumerate(leaves):
             on = bank.leaves[:, column].astype(bool)
             if on.any() and not on.all():
@@ -296,8 +326,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train tiny-clip-worlds on pictures of the attribute worlds.")
     parser.add_argument("action", choices=["train", "save"])
     parser.add_argument("--checkpoint", type=Path, required=True, help="file of the running training's state")
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--minutes", type=float, default=45.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--float32", action="store_true", help="for a CPU on which bfloat16 is slow")

@@ -32,7 +32,9 @@ def prompts_of(place: AttributeWorld) -> dict[AttributePath, str]:
     return {path: place.phrase(path) for path in place.paths() if len(path) > 1}
 
 
-def draw_prompt(rng: Random, leaves: Sequence[AttributePath], about: AttributePath | None = None) -> list[AttributePath]:
+def draw_prompt(
+    rng: Random, leaves: Sequence[AttributePath], about: AttributePath | None = None
+) -> list[AttributePath]:
     """What the words for a portrait name: nothing one time in ten (classifier-free guidance), one attribute or several.
 
     Single ones are frequent because an edit's prompt is one; now and then a leaf goes by the name

@@ -8,21 +8,25 @@ import json
 import threading
 import zipfile
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 import pypdf
 import pytest
 from PIL import Image
+from scipy.special import logit
 from streamlit.testing.v1 import AppTest
 
 from isi_core.domain.attributes import Attribute
 from isi_core.domain.errors import ModelError
 from isi_core.models.classifiers.rule import RuleClassifier
 from isi_core.reports.wording import number
+from isi_core.studies.counterfactuals.corpora import find_corpus
 from isi_core.ui import resources
-from isi_core.ui.counterfactuals import exports, findings, kept, shown
+from isi_core.ui.counterfactuals import choices, exports, findings, kept, shown
 from isi_core.ui.counterfactuals.desk import VIEWS, Desk
+from isi_core.worlds.attributed import world
 from tests.pages import visitor
 
 PAGE = "pages/3_Counterfactual_Ranking.py"
@@ -273,6 +277,34 @@ def test_another_domain_brings_its_own_classifiers() -> None:
     fill(at, "count", 2)
     settle(visitor.press(at, "ranking_start"))
     assert made(at).world == "birds" and made(at).result.per_class
+
+
+def test_the_embedded_clip_is_explained_by_its_label_prompts() -> None:
+    at = visit()
+    select(at, "classifier", "tiny-clip-worlds:faces-age")
+    assert desk(at).class_label == "old" and visitor.shows(at, "knows no words but those of the built-in worlds")
+    fill(small_corpus(at), "count", 2)
+    settle(visitor.press(at, "ranking_start"))
+    record = made(at).result.settings["classifier"]
+    assert record["name"] == "tiny-clip-worlds" and record["classes"]["old"] == ["a photo of an old person"]
+
+
+def test_edits_of_birds_by_a_network_are_read_by_the_embedded_clip() -> None:
+    place, at = world("birds"), visit()
+    select(at, "domain", "birds")
+    desk(at).editor = "ledits"
+    choice = choices.classifiers(desk(at))["tiny-species"]
+    reader = choices.load_reader(desk(at), choice, find_corpus("birds"))()
+    assert reader is not None and reader.rough and reader.record["name"] == "tiny-clip-worlds"
+    subject = place.draw_subject(Random(4))
+    path = ("head", "crest", "fan")
+    pictures = [place.render(place.with_attribute(subject, path, on)) for on in (False, True)]
+    read = reader.read(pictures)
+    moved = {attribute: abs(logit(found[1]) - logit(found[0])) for attribute, found in read.items()}
+    assert read[Attribute(path)][1] > read[Attribute(path)][0]
+    assert sum(shift > moved[Attribute(path)] for shift in moved.values()) <= 3
+    desk(at).editor = "render"
+    assert choices.load_reader(desk(at), choice, find_corpus("birds"))() is None
 
 
 # -- busy, cancelled, failed ---------------------------------------------------------------

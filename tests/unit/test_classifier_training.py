@@ -11,7 +11,16 @@ from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import AutoImageProcessor, AutoModelForImageClassification, CLIPModel, CLIPProcessor
 
-from isi_core.training.classifier_clip import contrast, draw_captions, facts_of, phrases
+from isi_core.models.classifiers.presets import WORLD_PROMPTS
+from isi_core.training.classifier_clip import (
+    class_texts,
+    contrast,
+    draw_captions,
+    facts_of,
+    patches_of_phrases,
+    phrases,
+    somewhere,
+)
 from isi_core.training.classifier_clip import save_model as save_clip
 from isi_core.training.classifier_clip import train as train_clip
 from isi_core.training.classifier_data import (
@@ -28,7 +37,7 @@ from isi_core.training.classifier_data import (
 )
 from isi_core.training.classifiers import MODELS_FOLDER, RECIPES, build_model, logits_of, save_model, train
 from isi_core.worlds.attributed import Subject, world
-from isi_core.worlds.rules import draw_labelled, shipped_rule
+from isi_core.worlds.rules import draw_labelled, shipped_rule, shipped_rules
 
 SHORT = {name: replace(recipe, steps=4, batch=16) for name, recipe in RECIPES.items()}
 FEW = 48
@@ -188,11 +197,45 @@ def test_facts_of_a_picture_are_its_leaves_and_one_class_of_each_rule_of_its_wor
     for row, true in zip(bank.leaves, facts, strict=True):
         said = [word for word, on in zip(words, true, strict=True) if on]
         leaves = [faces.phrase(leaf) for leaf in leaves_on(faces, row)]
-        assert said[: len(leaves)] == leaves
-        assert sorted(said[len(leaves) :]) in [["man", "old"], ["man", "young"], ["old", "woman"], ["woman", "young"]]
-    texts, columns = draw_captions(Random(1), facts)
-    for text, chosen, true in zip(texts, columns, facts, strict=True):
-        assert true[chosen].all() and text == ", ".join(words[column] for column in chosen)
+        assert said[: len(leaves)] == leaves and said[-1] == "face"
+        classes = sorted(said[len(leaves) : -1])
+        assert classes in [["man", "old"], ["man", "young"], ["old", "woman"], ["woman", "young"]]
+
+
+def test_captions_say_what_is_true_as_they_are_or_as_label_prompts_do():
+    bank = draw_bank(Random(3), world("faces"), 8, held_out=False)
+    words, facts, rng, seen = phrases(), facts_of("faces", bank.leaves, Random(0)), Random(1), set()
+    for _ in range(60):
+        texts, columns = draw_captions(rng, facts)
+        for text, chosen, true in zip(texts, columns, facts, strict=True):
+            told = [words[column] for column in chosen]
+            allowed = {
+                "plain": (", ".join(told),),
+                "with": (f"a photo of a face with {', '.join(told)}",),
+                "alone": ("a photo of a face",) if told == ["face"] else (),
+                "class": class_texts().get(told[0], ())[1:] if len(told) == 1 else (),
+            }
+            kinds = {kind for kind, said in allowed.items() if text in said}
+            assert true[chosen].all() and kinds
+            seen |= kinds
+    assert seen == {"plain", "with", "alone", "class"}
+
+
+def test_the_embedded_clip_has_texts_for_every_class_of_the_rules():
+    for name in shipped_rules():
+        assert tuple(WORLD_PROMPTS[name]) == shipped_rule(name).classes
+
+
+def test_a_phrase_is_looked_for_where_it_can_be_seen():
+    where = patches_of_phrases()
+    words = phrases()
+    assert where.shape == (64, len(words)) and where[:, -1].all()
+    goatee = where[:, words.index("goatee beard")].reshape(8, 8)
+    assert not goatee[0].any() and goatee[5, 4] == 1
+    logits = torch.full((1, 64, len(words)), -5.0)
+    logits[0, 0] = 9.0  # a corner, where no beard is
+    found = somewhere(logits, where)[0]
+    assert found[words.index("goatee beard")] == pytest.approx(-5.0, abs=1e-4) and found[-1] > 4
 
 
 def test_a_contrastive_loss_is_least_where_every_true_caption_is_nearest():

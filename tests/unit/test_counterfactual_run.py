@@ -326,6 +326,29 @@ def test_presence_is_checked_by_what_a_reader_reads(
     assert DRIFT in moved.reasons and moved.drift == 1.0
 
 
+@pytest.mark.parametrize(
+    ("sign", "beard", "hat", "reasons", "drift"),
+    [
+        (1, 0.9, 0.3, (), 0.0),
+        (1, 0.1, 0.1, (MISSING,), 0.0),
+        (-1, 0.01, 0.11, (), 0.0),
+        (-1, 0.3, 0.1, (STILL_THERE,), 0.0),
+        (1, 0.2, 0.9, (DRIFT,), 1.0),
+    ],
+)
+def test_of_a_rough_reader_only_what_moved_counts(
+    sign: int, beard: float, hat: float, reasons: tuple[str, ...], drift: float
+) -> None:
+    base, edits = Image.new("RGB", (32, 32)), (Edit(BEARD, sign),)
+    edited = Edited(Image.new("RGB", (32, 32), "white"))
+    before, after = {BEARD: 0.1, HAT: 0.1}, {BEARD: beard, HAT: hat}
+    check = check_edit(edits, base, edited, CheckSettings(), before, after, rough=True)
+    assert check.reasons == reasons and check.drift == drift
+    # It was there before, or so says a CLIP that likes every word: no reason against the edit.
+    after = {BEARD: 0.999 if sign > 0 else 0.9}
+    assert check_edit(edits, base, edited, CheckSettings(), {BEARD: 0.99}, after, rough=True).reasons == ()
+
+
 def test_change_outside_the_mask_and_no_change_at_all_are_flagged() -> None:
     rng = np.random.default_rng(0)
     base = Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8))
@@ -346,6 +369,7 @@ class Reader:
 
     record: Mapping[str, Any] = {"name": "reader"}
     attributes = (Attribute(("250", "255")), Attribute(("128", "130")))
+    rough = False
 
     def read(self, images: Sequence[Image.Image]) -> Mapping[Attribute, np.ndarray]:
         greys = np.array([np.asarray(image)[4, 4, 0] for image in images])

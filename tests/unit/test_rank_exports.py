@@ -123,6 +123,14 @@ def test_a_ranking_by_command_brings_its_tables_and_is_set_beside_a_list(
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_the_embedded_clip_is_ranked_by_command(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["rank", "--domain", "birds", "--images", "2", "--search", "greedy", "--json"]
+    assert main([*given, "--classifier", "tiny-clip-worlds:species"]) == 0
+    assert json.loads(capsys.readouterr().out)["ranking"]
+    assert main([*given, "--classifier", "tiny-clip-worlds:age"]) == 2
+    assert "age and gender of faces and species of birds" in capsys.readouterr().err
+
+
 def test_edits_are_made_ahead_and_counted_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = tmp_path / "small.json"
     small.write_text(json.dumps({"domain": "faces", "categories": {"headwear": {"hat": ["cap"]}}}))

@@ -24,6 +24,8 @@ class LabelReader:
     InputError : its classes exclude each other, or a label is no path.
     """
 
+    rough = False
+
     def __init__(self, classifier: ImageClassifier) -> None:
         if classifier.exclusive:
             raise InputError("An attribute reader says yes or no to each attribute: choose a multi-label classifier.")
@@ -44,16 +46,30 @@ class LabelReader:
 class ClipReader:
     """CLIP asked for each attribute apart: "a photo of a face with a goatee beard" against "a photo of a face".
 
-    CLIP hardly understands negation, so that the other text is the domain alone. Rough: fit for telling edits that did
-    nothing from ones that did.
+    CLIP hardly understands negation, so that the other text is the domain alone. Its likings lie at one end or the
+    other whatever a picture shows, so that it is `rough`: what an edit moved says something, a value alone does not.
+
+    Parameters
+    ----------
+    domain : what all pictures show, as "face".
+    words : of an attribute's path, where the model knows it by other words than `Attribute.phrase`.
     """
 
-    def __init__(self, clip: ClipClassifier, domain: str, attributes: Sequence[Attribute]) -> None:
+    rough = True
+
+    def __init__(
+        self,
+        clip: ClipClassifier,
+        domain: str,
+        attributes: Sequence[Attribute],
+        words: Mapping[tuple[str, ...], str] | None = None,
+    ) -> None:
         if not attributes:
             raise InputError("There is no attribute to read: choose a corpus with attributes.")
         self.attributes = tuple(attributes)
-        plain = f"a photo of a {domain}"
-        self._clip = clip.with_classes({"": (plain,), **{a.text: (f"{plain} with {a.phrase}",) for a in attributes}})
+        plain, known = f"a photo of a {domain}", words or {}
+        asked = {a.text: (f"{plain} with {known.get(a.path, a.phrase)}",) for a in attributes}
+        self._clip = clip.with_classes({"": (plain,), **asked})
 
     @property
     def record(self) -> Mapping[str, Any]:

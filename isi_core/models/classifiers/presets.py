@@ -8,6 +8,21 @@ from dataclasses import dataclass
 DEFAULT_CLIP = "openai/clip-vit-base-patch32"
 
 
+EMBEDDED_CLIP = "tiny-clip-worlds"
+"""The embedded CLIP of the attribute worlds; it knows the label prompts of "age" and "gender" and the species."""
+
+NOUNS: Mapping[str, str] = {
+    "faces": "face",
+    "birds": "bird",
+    "plant health": "leaf",
+    "retina": "retina",
+    "food": "dish",
+    "places": "place",
+    "fashion": "person",
+}
+"""What the pictures of a domain show, where that is not the domain's own name."""
+
+
 @dataclass(frozen=True)
 class LabelPrompts:
     """Two or more classes by their texts.
@@ -80,3 +95,21 @@ PRESETS: Mapping[str, LabelPrompts] = {
         },
     ),
 }
+
+WORLD_PROMPTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "faces-age": PRESETS["age"].classes,
+    "faces-gender": {"woman": ("a photo of a woman",), "man": ("a photo of a man",)},
+    "birds-species": {
+        name: (f"a photo of a {name}",)
+        for name in (
+            "ember finch",
+            "blue tanager",
+            "reed warbler",
+            "moss thrush",
+            "crested jay",
+            "hook shrike",
+            "river swallow",
+        )
+    },
+}
+"""The classes of the shipped rules by their texts, for the embedded CLIP."""

@@ -88,6 +88,11 @@ class AttributeReader(Protocol):
         """The attributes it can read."""
         ...
 
+    @property
+    def rough(self) -> bool:
+        """Only differences between two pictures mean something, not a probability by itself (CLIP)."""
+        ...
+
     def read(self, images: Sequence[Image.Image]) -> Mapping[Attribute, NDArray[np.float64]]:
         """For each of its attributes the (n,) probabilities that the pictures show it."""
         ...

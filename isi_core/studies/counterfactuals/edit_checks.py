@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.special import logit
 
 from isi_core.domain.attributes import Attribute, EditSet
 from isi_core.models.editors.protocol import Edited
@@ -41,11 +42,13 @@ class CheckSettings:
     outside : largest dissimilarity outside the edited region: 1 - SSIM with scikit-image, else the share of pixels
         that changed visibly.
     drift : largest share of the other readable attributes that may come or go.
+    rise : what an edit has to move a rough reader's log-odds by at least, in nats.
     """
 
     present: float = 0.5
     outside: float = 0.25
     drift: float = 0.2
+    rise: float = 0.1
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -75,8 +78,12 @@ def check_edit(
     settings: CheckSettings,
     before: Presence | None = None,
     after: Presence | None = None,
+    rough: bool = False,
 ) -> EditCheck:
     """The checks of an edit of any editor, by pixels and, where a reader was asked, by what it read.
+
+    Of a `rough` reader's readings differences alone count: the edit has to move its attribute the way it says, and
+    `drift` is the share of the other attributes that it moves further.
 
     An attribute that the reader does not know is not checked for. Of a group the reader's leaves count: the group is
     there when one of them is.
@@ -84,12 +91,16 @@ def check_edit(
     reasons: list[str] = []
     shift = None
     if before is not None and after is not None:
-        for edit in edits:
-            was, now = _shows(before, edit.attribute), _shows(after, edit.attribute)
-            if was is None or now is None:
-                continue
-            reasons += _presence_reasons(edit.sign, was >= settings.present, now >= settings.present)
-        shift = _drift(before, after, edits, settings.present)
+        if rough:
+            found, shift = _by_movement(before, after, edits, settings.rise)
+            reasons += found
+        else:
+            for edit in edits:
+                was, now = _shows(before, edit.attribute), _shows(after, edit.attribute)
+                if was is None or now is None:
+                    continue
+                reasons += _presence_reasons(edit.sign, was >= settings.present, now >= settings.present)
+            shift = _drift(before, after, edits, settings.present)
         if shift is not None and shift > settings.drift:
             reasons.append(DRIFT)
     image = edited.image
@@ -129,10 +140,36 @@ def _shows(presence: Presence, attribute: Attribute) -> float | None:
     return max(found) if found else None
 
 
-def _drift(before: Presence, after: Presence, edits: EditSet, present: float) -> float | None:
-    """Share of the attributes outside the edited groups of level 2 that came or went."""
+def _others(before: Presence, after: Presence, edits: EditSet) -> list[Attribute]:
+    """The readable attributes outside the edited groups of level 2."""
     edited = [Attribute(edit.attribute.path[:2]) for edit in edits]
-    others = [a for a in before if a in after and not any(a.within(e) or e.within(a) for e in edited)]
+    return [a for a in before if a in after and not any(a.within(e) or e.within(a) for e in edited)]
+
+
+def _by_movement(before: Presence, after: Presence, edits: EditSet, least: float) -> tuple[list[str], float | None]:
+    """Reasons and drift from how far the log-odds of each attribute moved."""
+    moved = {a: float(_log_odds(after[a]) - _log_odds(before[a])) for a in before if a in after}
+    reasons, rises = [], []
+    for edit in edits:
+        there = [edit.sign * shift for a, shift in moved.items() if a.within(edit.attribute)]
+        if not there:
+            continue
+        rises.append(max(there))
+        if rises[-1] < least:
+            reasons.append(MISSING if edit.sign > 0 else STILL_THERE)
+    others = _others(before, after, edits)
+    if not rises or not others:
+        return reasons, None
+    return reasons, float(np.mean([abs(moved[a]) > max(0.0, *rises) for a in others]))
+
+
+def _log_odds(probability: float) -> float:
+    return float(logit(np.clip(probability, 1e-12, 1 - 1e-12)))
+
+
+def _drift(before: Presence, after: Presence, edits: EditSet, present: float) -> float | None:
+    """Share of the other attributes that came or went."""
+    others = _others(before, after, edits)
     if not others:
         return None
     return float(np.mean([(before[a] >= present) != (after[a] >= present) for a in others]))

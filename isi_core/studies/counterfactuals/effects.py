@@ -182,7 +182,8 @@ class Effects:
                 assert base.image is not None
                 by_subject = edited.subject is not None
                 before, after = (None, None) if by_subject or read is None else (base.presence, read[place])
-                found = check_edit(edits, base.image, edited, self._checks, before, after).reasons
+                rough = self._reader is not None and self._reader.rough
+                found = check_edit(edits, base.image, edited, self._checks, before, after, rough).reasons
                 if by_subject:
                     told = self._subject_reasons(edits, i, edited.subject)
                     found = told or found

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from isi_core.domain.attributes import Corpus
 from isi_core.domain.errors import InputError
-from isi_core.models.classifiers.presets import DEFAULT_CLIP, PRESETS
+from isi_core.models.classifiers.presets import DEFAULT_CLIP, EMBEDDED_CLIP, NOUNS, PRESETS, WORLD_PROMPTS
 from isi_core.models.classifiers.protocol import AttributeReader, Classifier
 from isi_core.models.classifiers.rule import RuleClassifier
 from isi_core.models.editors.protocol import ImageEditor
@@ -83,6 +84,13 @@ def classifiers(desk: Desk) -> dict[str, ClassifierChoice]:
             title = f"{rule.name.removeprefix(f'{rule.world}-')}, the rule itself"
             note = "No network: the known rule itself, computed from what each built-in picture shows. Exact and quick."
             found.append(ClassifierChoice(f"rule:{rule.name}", title, rule.classes, rule.name, note))
+        if rule.world == desk.domain and (MODELS / EMBEDDED_CLIP / "config.json").is_file():
+            title = f"{EMBEDDED_CLIP}: {rule.name.removeprefix(f'{rule.world}-')}"
+            note = (
+                "A small CLIP of this studio: it compares each picture with the label's texts. It learned from the "
+                "known rule's labels, and knows no words but those of the built-in worlds."
+            )
+            found.append(ClassifierChoice(f"{EMBEDDED_CLIP}:{rule.name}", title, rule.classes, rule.name, note))
     corpus = {"faces": "face", "birds": "bird"}.get(desk.domain, desk.domain)
     for name, preset in PRESETS.items():
         if preset.corpus == corpus:
@@ -128,9 +136,9 @@ def load_classifier(desk: Desk, choice: ClassifierChoice) -> Callable[[], Classi
     if choice.exact:
         rule = shipped_rule(choice.rule)
         return lambda: RuleClassifier(rule)
-    if choice.key.startswith("clip:"):
-        model = desk.clip_model.strip() or DEFAULT_CLIP
-        return lambda: _clip(model, choice.key.removeprefix("clip:"))
+    if (texts := _label_texts(choice)) is not None:
+        model = _clip_source(desk, choice)
+        return lambda: _clip(model, texts)
     if choice.key == "own":
         source = desk.own_model.strip()
         if not source:
@@ -154,12 +162,26 @@ def _hugging_face(source: str, name: str) -> Any:
     return HuggingFaceClassifier.load(place, name if place == source else Path(source).name)
 
 
+def _label_texts(choice: ClassifierChoice) -> Mapping[str, tuple[str, ...]] | None:
+    """A CLIP's classes by their texts; None for a classifier of another kind."""
+    kind, _, name = choice.key.partition(":")
+    if kind == EMBEDDED_CLIP:
+        return WORLD_PROMPTS[name]
+    return PRESETS[name].classes if kind == "clip" else None
+
+
+def _clip_source(desk: Desk, choice: ClassifierChoice) -> str:
+    if choice.key.startswith(EMBEDDED_CLIP):
+        return str(MODELS / EMBEDDED_CLIP)
+    return desk.clip_model.strip() or DEFAULT_CLIP
+
+
 @st.cache_resource(show_spinner=False, max_entries=2)
-def _clip(source: str, preset: str) -> Any:
+def _clip(source: str, classes: Mapping[str, tuple[str, ...]]) -> Any:
     from isi_core.models.classifiers.clip import ClipClassifier
 
     place: Path | str = Path(source) if Path(source).is_dir() else source
-    return ClipClassifier.load(place, Path(source).name if place != source else source, PRESETS[preset].classes)
+    return ClipClassifier.load(place, Path(source).name if place != source else source, classes)
 
 
 def loaded_again(desk: Desk, record: Mapping[str, Any]) -> Callable[[], Any] | None:
@@ -242,12 +264,33 @@ def _load_instruct(desk: Desk) -> Callable[[], ImageEditor]:
     return load
 
 
-def load_reader(desk: Desk) -> Callable[[], AttributeReader | None]:
-    """How the reader that checks edits is loaded: the embedded one for faces; the exact editor needs none."""
-    folder = MODELS / "tiny-attributes"
-    if desk.editor == "render" or desk.domain != "faces" or not (folder / "config.json").is_file():
+def load_reader(desk: Desk, choice: ClassifierChoice, corpus: Corpus) -> Callable[[], AttributeReader | None]:
+    """How the reader that checks edits is loaded; the exact editor needs none.
+
+    The embedded one for faces; else the CLIP that is explained, which is loaded anyhow, or the embedded CLIP of birds.
+    """
+    if desk.editor == "render":
         return lambda: None
-    return lambda: _reader(str(folder))
+    folder = MODELS / "tiny-attributes"
+    if desk.domain == "faces" and (folder / "config.json").is_file():
+        return lambda: _reader(str(folder))
+    texts, source = _label_texts(choice), ""
+    if texts is not None:
+        source = _clip_source(desk, choice)
+    elif desk.domain in WORLDS and (MODELS / EMBEDDED_CLIP / "config.json").is_file():
+        source, texts = str(MODELS / EMBEDDED_CLIP), WORLD_PROMPTS["faces-age"]
+    if texts is None or not corpus.leaves():
+        return lambda: None
+    return lambda: _clip_reader(source, texts, desk.domain, corpus)
+
+
+def _clip_reader(source: str, texts: Mapping[str, tuple[str, ...]], domain: str, corpus: Corpus) -> AttributeReader:
+    from isi_core.models.classifiers.attribute_reader import ClipReader
+    from isi_core.worlds.attributed import world
+
+    place = world(domain) if domain in WORLDS else None
+    words = {} if place is None else {path: place.phrase(path) for path in place.leaves()}
+    return ClipReader(_clip(source, texts), NOUNS.get(domain, domain), corpus.leaves(), words)
 
 
 @st.cache_resource(show_spinner=False)

@@ -39,7 +39,8 @@ def show(desk: Desk, made: Kept) -> None:
     views = [view for view in VIEWS if view not in hidden]
     if desk.view not in views:
         desk.view = views[0]
-    st.segmented_control("View", views, **bound(desk, "view"), label_visibility="collapsed")
+    # Ten and more of them: pills go on in a second row where a row of segments would scroll out of sight.
+    st.pills("View", views, **bound(desk, "view"), label_visibility="collapsed")
     makers: dict[str, Callable[[Desk, Kept], None]] = {
         "Counterfactuals": _counterfactuals,
         "Influence": _influence,

@@ -57,7 +57,7 @@ def begin(desk: Desk, pictures: list[Picture], corpus: Corpus, settings: Setting
     rates = _rates()
     try:
         load_classifier, load_editor = choices.load_classifier(desk, choice), choices.load_editor(desk)
-        load_reader = choices.load_reader(desk)
+        load_reader = choices.load_reader(desk, choice, corpus)
         editor_name = desk.editor
         # What the exact editor draws is made again in no time.
         bank = EditBank(default_bank()) if editor_name != "render" else None
