@@ -25,6 +25,7 @@ from diffusers.training_utils import EMAModel
 from PIL import Image
 from torch import nn
 from torch.nn import functional
+from transformers import CLIPTokenizer
 
 from isi_core.training.diffusion_card import write_card
 from isi_core.training.diffusion_data import (
@@ -156,7 +157,7 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(seed)
         self.prompts = prompts_of(world(WORLD))
-        self.tokenizer = build_tokenizer(self.prompts.values())
+        self.tokenizer = self._kept_tokenizer()
         self.vae = build_vae()
         self.unet, self.text = build_unet(), build_text_encoder(self.tokenizer)
         self.average = EMAModel([*self.unet.parameters(), *self.text.parameters()], decay=0.999)
@@ -165,6 +166,15 @@ class Trainer:
         self._optimizer_states: dict[str, list[dict[str, Any]]] = {}
         for stage in STAGES:
             self._load(stage)
+
+    def _kept_tokenizer(self) -> CLIPTokenizer:
+        """The one that the training began with, so that its words keep their places whatever builds them now."""
+        folder = self.folder / "tokenizer"
+        if not folder.is_dir():
+            unfinished = self.folder / "tokenizer.tmp"
+            build_tokenizer(self.prompts.values()).save_pretrained(unfinished)
+            unfinished.replace(folder)
+        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
 
     def _parts(self, stage: str) -> list[nn.Module]:
         return [self.vae] if stage == "vae" else [self.unet, self.text]

@@ -49,7 +49,9 @@ def build_tokenizer(phrases: Iterable[str]) -> CLIPTokenizer:
     merges: Any = [tuple(line.split(" ")) for line in lines if not line.startswith("#")]
     signs = [chr(code) for code in range(33, 127)]
     tokens = [*signs, *(sign + _WORD_END for sign in signs)]
-    tokens += [token for token in (left + right for left, right in merges) if token not in tokens]
+    # In alphabetical order: merges of pieces that are as frequent come in another order in every process, and a
+    # training that goes on in a new process would find its words exchanged.
+    tokens += sorted({left + right for left, right in merges} - set(tokens))
     vocabulary = {token: place for place, token in enumerate([*tokens, _START, _END])}
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=PROMPT_TOKENS)
 

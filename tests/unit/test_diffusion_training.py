@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -57,6 +59,16 @@ def test_every_word_of_the_world_is_one_token_and_every_prompt_fits() -> None:
         longest = sorted(phrases, key=lambda phrase: -len(tokenizer.tokenize(phrase)))[:MOST_PHRASES]
         assert len(tokenizer(", ".join(longest)).input_ids) <= PROMPT_TOKENS
     assert tokenizer.tokenize("zebra")[0] == "z"  # spelled out, not lost
+
+
+def test_a_word_has_the_same_place_in_every_process() -> None:
+    script = (
+        "from isi_core.training.diffusion_data import prompts_of; from isi_core.worlds.attributed import world; "
+        "from isi_core.training.diffusion_model import build_tokenizer; "
+        "print(sorted(build_tokenizer(prompts_of(world('faces')).values()).get_vocab().items()))"
+    )
+    told = {subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout for _ in range(3)}
+    assert len(told) == 1 and b"cap</w>" in told.pop()
 
 
 def test_prompts_name_what_is_there_in_any_order_and_sometimes_nothing() -> None:

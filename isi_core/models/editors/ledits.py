@@ -96,7 +96,7 @@ def paper_settings(domain: str) -> LeditsSettings:
     return LeditsSettings(threshold=DOMAIN_THRESHOLDS.get(domain, by_one))
 
 
-TINY_SETTINGS = LeditsSettings(steps=24, skipped=2, guidance=25.0, threshold=0.6, masks="noise")
+TINY_SETTINGS = LeditsSettings(steps=24, skipped=4, guidance=15.0, threshold=0.6, masks="noise")
 """For the embedded tiny-diffusion: fewer steps, since its small latents have little to refine, but from nearly pure
 noise, where alone it listens to the prompt. Masks from its cross-attention found fewer of the attributes (5 of 12
 against 7)."""
