@@ -40,7 +40,7 @@ def show(desk: Desk, made: Kept) -> None:
     if desk.view not in views:
         desk.view = views[0]
     # Ten and more of them: pills go on in a second row where a row of segments would scroll out of sight.
-    st.pills("View", views, **bound(desk, "view"), label_visibility="collapsed")
+    st.pills("View", views, **bound(desk, "view"), label_visibility="collapsed", wrap=True)
     makers: dict[str, Callable[[Desk, Kept], None]] = {
         "Counterfactuals": _counterfactuals,
         "Influence": _influence,

@@ -83,9 +83,9 @@ def editor(desk: Desk) -> None:
         return
     if choices.edits_with_tiny(desk):
         st.caption(
-            "tiny-diffusion comes with ISI Studio and knows only drawn portraits of 64 x 64 pixels. It adds hair "
-            "colours, long hair, a bald head, round glasses or a beanie, and mostly fails at small attributes such as "
-            "a goatee or a mustache: look at the flagged edits."
+            "tiny-diffusion comes with ISI Studio and knows only drawn portraits of 64 x 64 pixels. It adds hair, "
+            "hats, glasses, a full beard or a grin, and mostly fails at the smallest attributes, such as a goatee or a "
+            "mustache: look at the flagged edits."
         )
     with st.expander("LEDITS++", icon=":material/brush:"):
         left, right = st.columns(2)
