@@ -174,7 +174,8 @@ class Trainer:
             unfinished = self.folder / "tokenizer.tmp"
             build_tokenizer(self.prompts.values()).save_pretrained(unfinished)
             unfinished.replace(folder)
-        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        kept: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        return kept
 
     def _parts(self, stage: str) -> list[nn.Module]:
         return [self.vae] if stage == "vae" else [self.unet, self.text]
