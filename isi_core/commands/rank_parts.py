@@ -104,12 +104,12 @@ def open_classifier(arguments: argparse.Namespace) -> Classifier:
             raise InputError(f"{EMBEDDED_CLIP} knows age and gender of faces and species of birds: not {name[:60]!r}.")
         return ClipClassifier.load(EMBEDDED / EMBEDDED_CLIP, EMBEDDED_CLIP, texts)
     if kind == "clip" and rest:
-        preset, _, model = rest.partition("@")
+        preset, model = rest.partition("@")[0], _clip_model(name)
         if preset not in PRESETS:
             raise InputError(f"There is no label preset {preset[:60]!r}: choose from {', '.join(PRESETS)}.")
         from isi_core.models.classifiers.clip import ClipClassifier
 
-        return ClipClassifier.load(model or DEFAULT_CLIP, model or DEFAULT_CLIP, PRESETS[preset].classes)
+        return ClipClassifier.load(model, model, PRESETS[preset].classes)
     if kind == "python" and rest:
         from isi_core.models.classifiers.python_callable import CallableClassifier
 
@@ -117,6 +117,11 @@ def open_classifier(arguments: argparse.Namespace) -> Classifier:
     from isi_core.models.classifiers.hugging_face import HuggingFaceClassifier
 
     return HuggingFaceClassifier.load(embedded(name) or name, name)
+
+
+def _clip_model(classifier: str) -> str:
+    """The model of `clip:PRESET[@MODEL]`."""
+    return classifier.partition("@")[2] or DEFAULT_CLIP
 
 
 def embedded(name: str) -> Path | None:
@@ -163,11 +168,15 @@ def open_bank(arguments: argparse.Namespace) -> EditBank | None:
 
 
 def open_reader(arguments: argparse.Namespace, corpus: Corpus) -> AttributeReader | None:
-    """What checks edits: the named reader, else the embedded one of its world; `render` needs none."""
+    """What checks edits: the named reader, else the embedded one of its world, else the CLIP that is explained.
+
+    `render` needs none.
+    """
     if arguments.editor == "render":
         return None
     own, place = {"faces": "attributes", "birds": f"clip:{EMBEDDED_CLIP}"}, world_of(arguments)
-    source = arguments.reader or own.get(place, "")
+    explained = f"clip:{_clip_model(arguments.classifier)}" if arguments.classifier.startswith("clip:") else ""
+    source = arguments.reader or own.get(place, explained)
     kind, _, model = source.partition(":")
     if kind == "clip" and model:
         from isi_core.models.classifiers.attribute_reader import ClipReader

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from isi_core.cli import main
+from isi_core.commands.rank_parts import EMBEDDED, open_reader
 from isi_core.domain.attributes import Edit
 from isi_core.domain.errors import InputError
 from isi_core.models.classifiers.rule import RuleClassifier
@@ -26,7 +28,7 @@ from isi_core.reports.counterfactual_classes import (
     turned_figure,
     turned_rows,
 )
-from isi_core.studies.counterfactuals.corpora import world_corpus
+from isi_core.studies.counterfactuals.corpora import find_corpus, world_corpus
 from isi_core.studies.counterfactuals.results import Result
 from isi_core.studies.counterfactuals.run import Settings, rank
 from isi_core.worlds.attributed import world
@@ -142,3 +144,19 @@ def test_edits_are_made_ahead_and_counted_as_json(tmp_path: Path, capsys: pytest
     entries = list((tmp_path / "bank" / "entries").rglob("*.json"))
     names = [json.loads(path.read_text())["edits"] for path in entries]
     assert len(entries) == 6 and [e.to_json() for e in (Edit.from_json(names_[0]) for names_ in names if names_)]
+
+
+def test_edits_are_checked_by_what_is_named_or_at_hand() -> None:
+    clip = EMBEDDED / "tiny-clip-worlds"
+
+    def record_of(**given: str) -> tuple[str, bool] | None:
+        asked = argparse.Namespace(**{"editor": "ledits", "reader": "", "classifier": "age", **given})
+        reader = open_reader(asked, find_corpus(asked.domain))
+        return None if reader is None else (str(reader.record["name"]), reader.rough)
+
+    assert record_of(domain="faces") == ("attributes", False)
+    assert record_of(domain="birds", classifier="species") == ("tiny-clip-worlds", True)
+    assert record_of(domain="pet", classifier=f"clip:cat or dog@{clip}") == (str(clip), True)
+    assert record_of(domain="pet", reader=f"clip:{clip}") == (str(clip), True)
+    assert record_of(domain="pet", classifier="python:some:function") is None
+    assert record_of(domain="birds", editor="render") is None
