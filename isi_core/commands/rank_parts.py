@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from isi_core.commands.parts import tell
 from isi_core.domain.errors import InputError
-from isi_core.models.classifiers.presets import DEFAULT_CLIP, EMBEDDED_CLIP, NOUNS, PRESETS, WORLD_PROMPTS
+from isi_core.models.classifiers.presets import DEFAULT_CLIP, EMBEDDED_CLIP, PRESETS, WORLD_PROMPTS
 
 if TYPE_CHECKING:
     from isi_core.domain.attributes import Corpus
@@ -174,19 +174,17 @@ def open_reader(arguments: argparse.Namespace, corpus: Corpus) -> AttributeReade
     """
     if arguments.editor == "render":
         return None
-    own, place = {"faces": "attributes", "birds": f"clip:{EMBEDDED_CLIP}"}, world_of(arguments)
+    own = {"faces": "attributes", "birds": f"clip:{EMBEDDED_CLIP}"}
     explained = f"clip:{_clip_model(arguments.classifier)}" if arguments.classifier.startswith("clip:") else ""
-    source = arguments.reader or own.get(place, explained)
+    source = arguments.reader or own.get(world_of(arguments), explained)
     kind, _, model = source.partition(":")
     if kind == "clip" and model:
         from isi_core.models.classifiers.attribute_reader import ClipReader
         from isi_core.models.classifiers.clip import ClipClassifier
-        from isi_core.worlds.attributed import world
 
         # A CLIP has no classes of its own, and wants some: the reader asks by texts of its own.
         clip = ClipClassifier.load(embedded(model) or model, model, PRESETS["age"].classes)
-        words = {path: world(place).phrase(path) for path in world(place).leaves()} if place else {}
-        return ClipReader(clip, NOUNS.get(arguments.domain, arguments.domain), corpus.leaves(), words)
+        return ClipReader(clip, arguments.domain, corpus.leaves())
     if not source or (not arguments.reader and embedded(source) is None):
         return None
     from isi_core.models.classifiers.attribute_reader import LabelReader

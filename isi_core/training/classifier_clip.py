@@ -32,6 +32,7 @@ from isi_core.training.classifiers import PICTURES
 from isi_core.training.diffusion_model import build_tokenizer
 from isi_core.training.optimizers import build_optimizers, set_pace
 from isi_core.training.optimizers import step as optimize
+from isi_core.training.regions import covered
 from isi_core.worlds.attributed import WORLDS, world
 from isi_core.worlds.rules import shipped_rule, shipped_rules
 
@@ -162,13 +163,11 @@ def _image_features(model: CLIPModel, pixels: torch.Tensor) -> tuple[torch.Tenso
 
 def patches_of_phrases() -> torch.Tensor:
     """(patches, phrases) 1 where a patch can show a phrase's attribute; everywhere for the other phrases."""
-    edges = torch.arange(SIDE // _PATCH + 1) * _PATCH / SIDE
-    columns = []
-    for place in map(world, WORLDS):
-        for leaf in place.leaves():
-            left, top, right, bottom = place.regions[leaf[:2]]
-            across, down = (edges[1:] > left) & (edges[:-1] < right), (edges[1:] > top) & (edges[:-1] < bottom)
-            columns.append((down[:, None] & across).flatten())
+    columns = [
+        covered(place.regions[leaf[:2]], SIDE // _PATCH).flatten() > 0
+        for place in map(world, WORLDS)
+        for leaf in place.leaves()
+    ]
     others = len(phrases()) - len(columns)
     return torch.stack([*columns, *[torch.ones_like(columns[0])] * others], 1).float()
 

@@ -269,7 +269,8 @@ class Trainer:
 
     def _denoising(self, rng: Random, bank: Bank, stage: Stage) -> torch.Tensor:
         # Every leaf in its turn, however rare: a portrait that has it, and words that name it.
-        about = [rng.choice(list(bank.showing)) for _ in range(stage.batch)]
+        leaves = list(bank.showing)
+        about = [rng.choice(leaves) for _ in range(stage.batch)]
         chosen = [rng.choice(bank.showing[leaf]) for leaf in about]
         named = [draw_prompt(rng, bank.leaves[at], leaf) for at, leaf in zip(chosen, about, strict=True)]
         words = encode(self.tokenizer, [", ".join(self.prompts[path] for path in paths) for paths in named])

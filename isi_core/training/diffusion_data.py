@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from isi_core.training.diffusion_model import LATENT_SIDE, SIDE
+from isi_core.training.regions import covered
 from isi_core.worlds.attributed import AttributeWorld, Subject, world
 from isi_core.worlds.attributed import Path as AttributePath
 
@@ -56,14 +57,10 @@ def place_weights(named: Sequence[AttributePath]) -> torch.Tensor:
     Each has the same share of the whole, however small its place: a mustache is 6 % of a portrait,
     and by area alone its word would be the last that the denoiser learns.
     """
-    edges = torch.arange(LATENT_SIDE + 1) / LATENT_SIDE
     weights = torch.ones(LATENT_SIDE, LATENT_SIDE)
     for path in named:
-        left, top, right, bottom = world(WORLD).regions[path[:2]]
-        across = (edges[1:].clamp(max=right) - edges[:-1].clamp(min=left)).clamp(min=0)
-        down = (edges[1:].clamp(max=bottom) - edges[:-1].clamp(min=top)).clamp(min=0)
-        covered = down[:, None] * across
-        weights += _PLACE_WEIGHT * covered / covered.mean() / len(named)
+        place = covered(world(WORLD).regions[path[:2]], LATENT_SIDE)
+        weights += _PLACE_WEIGHT * place / place.mean() / len(named)
     return weights / weights.mean()
 
 

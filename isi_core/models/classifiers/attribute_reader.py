@@ -13,7 +13,9 @@ from scipy.special import expit
 from isi_core.domain.attributes import Attribute
 from isi_core.domain.errors import InputError
 from isi_core.models.classifiers.clip import ClipClassifier
+from isi_core.models.classifiers.presets import NOUNS
 from isi_core.models.classifiers.protocol import ImageClassifier
+from isi_core.worlds.attributed import WORLDS, world
 
 
 class LabelReader:
@@ -51,24 +53,17 @@ class ClipReader:
 
     Parameters
     ----------
-    domain : what all pictures show, as "face".
-    words : of an attribute's path, where the model knows it by other words than `Attribute.phrase`.
+    domain : a built-in world, whose own words are taken, a corpus's domain, or what all pictures show, as "face".
     """
 
     rough = True
 
-    def __init__(
-        self,
-        clip: ClipClassifier,
-        domain: str,
-        attributes: Sequence[Attribute],
-        words: Mapping[tuple[str, ...], str] | None = None,
-    ) -> None:
+    def __init__(self, clip: ClipClassifier, domain: str, attributes: Sequence[Attribute]) -> None:
         if not attributes:
             raise InputError("There is no attribute to read: choose a corpus with attributes.")
         self.attributes = tuple(attributes)
-        plain, known = f"a photo of a {domain}", words or {}
-        asked = {a.text: (f"{plain} with {known.get(a.path, a.phrase)}",) for a in attributes}
+        plain, words = f"a photo of a {NOUNS.get(domain, domain)}", _words_of(domain)
+        asked = {a.text: (f"{plain} with {words.get(a.path, a.phrase)}",) for a in attributes}
         self._clip = clip.with_classes({"": (plain,), **asked})
 
     @property
@@ -80,3 +75,8 @@ class ClipReader:
         """For each attribute the (n,) probabilities against the domain alone."""
         logits = self._clip.logits(images)
         return {a: expit(logits[:, i + 1] - logits[:, 0]) for i, a in enumerate(self.attributes)}
+
+
+def _words_of(domain: str) -> dict[tuple[str, ...], str]:
+    """What a built-in world calls its leaves."""
+    return {path: world(domain).phrase(path) for path in world(domain).leaves()} if domain in WORLDS else {}

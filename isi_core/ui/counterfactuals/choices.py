@@ -13,7 +13,7 @@ import streamlit as st
 
 from isi_core.domain.attributes import Corpus
 from isi_core.domain.errors import InputError
-from isi_core.models.classifiers.presets import DEFAULT_CLIP, EMBEDDED_CLIP, NOUNS, PRESETS, WORLD_PROMPTS
+from isi_core.models.classifiers.presets import DEFAULT_CLIP, EMBEDDED_CLIP, PRESETS, WORLD_PROMPTS
 from isi_core.models.classifiers.protocol import AttributeReader, Classifier
 from isi_core.models.classifiers.rule import RuleClassifier
 from isi_core.models.editors.protocol import ImageEditor
@@ -70,22 +70,23 @@ def domain_words(domain: str) -> str:
 def classifiers(desk: Desk) -> dict[str, ClassifierChoice]:
     """The classifiers that fit the desk's domain, by key, the default first."""
     found: list[ClassifierChoice] = []
-    rules = [shipped_rule(name) for name in shipped_rules()]
+    rules = [rule for rule in map(shipped_rule, shipped_rules()) if rule.world == desk.domain]
+    tasks = {rule.name: rule.name.removeprefix(f"{rule.world}-") for rule in rules}
     for rule in rules:
-        task = rule.name.removeprefix(f"{rule.world}-")
-        if rule.world == desk.domain and (MODELS / f"tiny-{task}" / "config.json").is_file():
+        name = f"tiny-{tasks[rule.name]}"
+        if (MODELS / name / "config.json").is_file():
             note = (
                 f"A small network of this studio, trained on pictures whose labels follow a known rule: it can be held "
                 f"against it. It knows only its built-in world, {rule.world}."
             )
-            found.append(ClassifierChoice(f"tiny-{task}", f"tiny-{task}", rule.classes, rule.name, note))
+            found.append(ClassifierChoice(name, name, rule.classes, rule.name, note))
     for rule in rules:
-        if rule.world == desk.domain and desk.source == "Built-in":
-            title = f"{rule.name.removeprefix(f'{rule.world}-')}, the rule itself"
+        if desk.source == "Built-in":
+            title = f"{tasks[rule.name]}, the rule itself"
             note = "No network: the known rule itself, computed from what each built-in picture shows. Exact and quick."
             found.append(ClassifierChoice(f"rule:{rule.name}", title, rule.classes, rule.name, note))
-        if rule.world == desk.domain and (MODELS / EMBEDDED_CLIP / "config.json").is_file():
-            title = f"{EMBEDDED_CLIP}: {rule.name.removeprefix(f'{rule.world}-')}"
+        if (MODELS / EMBEDDED_CLIP / "config.json").is_file():
+            title = f"{EMBEDDED_CLIP}: {tasks[rule.name]}"
             note = (
                 "A small CLIP of this studio: it compares each picture with the label's texts. It learned from the "
                 "known rule's labels, and knows no words but those of the built-in worlds."
@@ -286,11 +287,8 @@ def load_reader(desk: Desk, choice: ClassifierChoice, corpus: Corpus) -> Callabl
 
 def _clip_reader(source: str, texts: Mapping[str, tuple[str, ...]], domain: str, corpus: Corpus) -> AttributeReader:
     from isi_core.models.classifiers.attribute_reader import ClipReader
-    from isi_core.worlds.attributed import world
 
-    place = world(domain) if domain in WORLDS else None
-    words = {} if place is None else {path: place.phrase(path) for path in place.leaves()}
-    return ClipReader(_clip(source, texts), NOUNS.get(domain, domain), corpus.leaves(), words)
+    return ClipReader(_clip(source, texts), domain, corpus.leaves())
 
 
 @st.cache_resource(show_spinner=False)
