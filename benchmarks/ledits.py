@@ -4,7 +4,11 @@
 one after the other picture by picture, and prints ratios. The published procedure (DiffEx's code) inverts the picture
 and scores the original again for every attribute and sample; here a picture is inverted once a sample, reconstructed
 once, and scored once; and the same with racing for the top five, where a classifier is there to race by (one sample).
-A *call* runs the denoiser once; an *evaluation* is one picture and prompt in its batch.
+A *call* runs the denoiser once; an *evaluation* is one picture and prompt in its batch. What a picture costs the two
+procedures does not depend on the others: with `--timed 6` they run on six of the pictures, three before the race and
+three after it, and count for all of them. The race's first five are held against those of every attribute on every
+picture; `python -m benchmarks.ledits fill --bank FOLDER`, beside or before it, makes such edits for
+`cost --bank FOLDER` from the last picture on. Neither the procedures nor the race read that bank.
 
 `python -m benchmarks.ledits bank` ranks by one classifier into an empty edit bank and by a second one from it, and
 prints how much faster the second is.
@@ -32,12 +36,14 @@ import numpy as np
 import torch
 
 from benchmarks.ledits_quality import FACES, portraits, quality
-from benchmarks.ledits_reuse import TOP, print_bank, raced, second_classifier
+from benchmarks.ledits_reuse import TOP, Raced, mean_sizes, print_bank, raced, second_classifier
 from isi_core.domain.attributes import Attribute, Edit
 from isi_core.models.classifiers.hugging_face import HuggingFaceClassifier
 from isi_core.models.editors.ledits import TINY_SETTINGS, LeditsEditor, LeditsSettings
 from isi_core.models.editors.ledits_loading import LeditsModel, load_ledits_model
 from isi_core.models.editors.protocol import Picture
+from isi_core.studies.counterfactuals.bank import EditBank
+from isi_core.studies.counterfactuals.effects import Effects
 
 MODELS = Path(__file__).resolve().parents[1] / "assets" / "models"
 
@@ -101,7 +107,15 @@ def _open(arguments: argparse.Namespace) -> tuple[LeditsModel, str, LeditsSettin
 
             source, about = save_sd(Path(folder)), "random weights, SD architecture"
         model = load_ledits_model(source, device=arguments.device)
-    return model, about, replace(TINY_SETTINGS, steps=arguments.steps, skipped=arguments.steps // 3)
+    settings = replace(
+        TINY_SETTINGS,
+        steps=arguments.steps,
+        skipped=arguments.skipped,
+        guidance=arguments.guidance,
+        threshold=arguments.threshold,
+        masks=arguments.masks if model.masks else "noise",
+    )
+    return model, about, settings
 
 
 def bank(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -120,78 +134,111 @@ def bank(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def fill(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Edits of every attribute into a bank, from the last picture on, for another process's `cost`."""
+    if arguments.bank is None:
+        raise SystemExit("`fill` needs --bank FOLDER.")
+    model, _, settings = _open(arguments)
+    pictures = portraits(arguments.pictures, arguments.seed)
+    attributes = [Attribute(path) for path in FACES.leaves()[: arguments.attributes]]
+    scorer = HuggingFaceClassifier.load(arguments.classifier, "scorer")
+    effects = Effects(pictures, LeditsEditor(model, settings), scorer, 1, bank=EditBank(arguments.bank))
+    for number in reversed(range(len(pictures))):
+        for attribute in attributes:
+            effects.edited(number, (Edit(attribute),))
+    return [{"what": "edits made", "value": effects.edits_made}]
+
+
 def cost(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Both procedures, a picture at a time in turn; rows of the table."""
+    """Both procedures, a picture at a time in turn, and a race; rows of the table."""
     model, about, settings = _open(arguments)
     attributes = [Attribute(path) for path in FACES.leaves()[: arguments.attributes]]
-    spent = {"published": Spent(), "here": Spent()}
-    now = spent["published"]
+    spent = {"published": Spent(), "here": Spent(), "racing": Spent()}
+    now = Spent()
 
     def count(_unet: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         now.calls += 1
         now.evaluations += len(given[0] if given else named["sample"])
 
-    scores: list[Any] = []
-
     def classify(images: list[Any]) -> None:
         now.scored += len(images)
         if scorer is not None:
-            scores.extend(scorer.logits(images))
+            scorer.logits(images)
 
     scorer = HuggingFaceClassifier.load(arguments.classifier, "scorer") if arguments.classifier.is_dir() else None
     counting = model.pipeline.unet.register_forward_pre_hook(count, with_kwargs=True)
     # A first edit pays for what is built at first use.
     LeditsEditor(model, settings).edit(portraits(1, 99)[0], (Edit(attributes[0]),), 0)
-    spent["published"] = Spent()
     pictures = portraits(arguments.pictures, arguments.seed)
-    sizes = []  # (pictures, attributes) |change| of the second class's log-odds
-    for picture in pictures:
-        for name, procedure in (("published", published), ("here", reused)):
-            now = spent[name]
-            scores.clear()
-            begun = time.perf_counter()
-            procedure(model, settings, [picture], attributes, arguments.samples, classify)
-            now.seconds += time.perf_counter() - begun
-        if scorer is not None and arguments.samples == 1:
-            base, *edited = [row[1] - row[0] for row in scores]
-            sizes.append(np.abs(np.array(edited) - base))
-    top = ""
-    if sizes:
-        now = spent["racing"] = Spent()
+    timed = pictures[: arguments.timed or len(pictures)]
+
+    def both(some: list[Picture]) -> None:
+        nonlocal now
+        for picture in some:
+            for name, procedure in (("published", published), ("here", reused)):
+                now = spent[name]
+                begun = time.perf_counter()
+                procedure(model, settings, [picture], attributes, arguments.samples, classify)
+                now.seconds += time.perf_counter() - begun
+
+    both(timed[: (len(timed) + 1) // 2])
+    found: Raced | None = None
+    if scorer is not None and arguments.samples == 1:
+        now = spent["racing"]
         begun = time.perf_counter()
         found = raced(model, settings, pictures, attributes, _Watched(scorer, now))
         now.seconds = time.perf_counter() - begun
-        strongest = np.argsort(-np.mean(sizes, axis=0))[:TOP]
-        same = len(set(found.top) & {attributes[i] for i in strongest})
-        top = (
-            f"racing: {found.race.edits} of {len(pictures) * len(attributes)} edits, {same} of its first {TOP} are "
-            f"those of all pictures, {len(found.race.open)} attributes undecided at the end"
-        )
+        print(f"raced: {found.race.edits} edits in {now.seconds:.0f} s", flush=True)
+    both(timed[(len(timed) + 1) // 2 :])
     counting.remove()
-    before, after, race = spent["published"], spent["here"], spent.get("racing")
+    told = ""
+    if found is not None and scorer is not None:
+        means = mean_sizes(found, LeditsEditor(model, settings), scorer, attributes, arguments.bank)
+        strongest = np.argsort(-means)[: TOP + 1]
+        same = len(set(found.top) & {attributes[i] for i in strongest[:TOP]})
+        told = (
+            f"racing: {found.race.edits} of {len(pictures) * len(attributes)} edits, {same} of its first {TOP} are "
+            f"those of all pictures (mean |change of log-odds| {', '.join(f'{means[i]:.3f}' for i in strongest)} for "
+            f"the first {len(strongest)}), {len(found.race.open)} attributes undecided at the end"
+        )
     print(
-        f"{about}; {arguments.pictures} pictures, {len(attributes)} attributes, {arguments.samples} samples, "
-        f"{settings.steps} steps, {settings.skipped} skipped; {'with' if scorer else 'without'} a classifier\n"
+        f"{about}; {len(pictures)} pictures, {len(attributes)} attributes, {arguments.samples} samples, "
+        f"{settings.steps} steps, {settings.skipped} skipped, guidance {settings.guidance:g}, masks by "
+        f"{settings.masks}; {'with' if scorer else 'without'} a classifier"
     )
-    rows: list[dict[str, Any]] = [
-        {"what": "denoiser calls", "value": lambda s: s.calls, "target": ">= 1.8", "target_racing": ">= 3"},
-        {"what": "denoiser evaluations", "value": lambda s: s.evaluations, "target": "", "target_racing": ""},
-        {"what": "pictures scored", "value": lambda s: s.scored, "target": "", "target_racing": ""},
-        {"what": "seconds", "value": lambda s: s.seconds, "target": "", "target_racing": ">= 3"},
-    ]
+    if len(timed) < len(pictures):
+        print(
+            f"`published` and `here`: taken on {len(timed)} of the pictures, times {len(pictures) / len(timed):.4g}; "
+            "`racing`: all of it"
+        )
+    print()
+    rows = _table(spent["published"], spent["here"], spent["racing"] if found else None, len(pictures) / len(timed))
+    if told:
+        print(f"\n{told}")
+        rows.append({"what": "racing", "said": told})
+    return rows
+
+
+def _table(before: Spent, after: Spent, race: Spent | None, times: float) -> list[dict[str, Any]]:
+    """Print what each took; `before` and `after` count `times` over."""
+    rows: list[dict[str, Any]] = []
     print("| | published | here | ratio | target | racing | ratio | target |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for row in rows:
-        value = row.pop("value")
-        row |= {"published": value(before), "here": value(after), "ratio": value(before) / value(after)}
-        told = f"| {row['what']} | {row['published']:.6g} | {row['here']:.6g} | {row['ratio']:.2f} | {row['target']} "
+    for what, value, target, target_racing in (
+        ("denoiser calls", lambda s: s.calls, ">= 1.8", ">= 3"),
+        ("denoiser evaluations", lambda s: s.evaluations, "", ""),
+        ("pictures scored", lambda s: s.scored, "", ""),
+        ("seconds", lambda s: s.seconds, "", ">= 3"),
+    ):
+        row = {"what": what, "published": times * value(before), "here": times * value(after)}
+        row |= {"ratio": value(before) / value(after), "target": target}
+        told = f"| {what} | {row['published']:.6g} | {row['here']:.6g} | {row['ratio']:.2f} | {target} "
         if race is not None:
-            row |= {"racing": value(race), "ratio_racing": value(before) / value(race)}
-            told += f"| {row['racing']:.6g} | {row['ratio_racing']:.2f} | {row['target_racing']} "
+            row |= {"racing": value(race), "ratio_racing": row["published"] / value(race)}
+            row |= {"target_racing": target_racing}
+            told += f"| {row['racing']:.6g} | {row['ratio_racing']:.2f} | {target_racing} "
         print(f"{told}|")
-    if top:
-        print(f"\n{top}")
-        rows.append({"what": "racing", "said": top})
+        rows.append(row)
     return rows
 
 
@@ -220,7 +267,7 @@ class _Watched:
 def main() -> None:
     """Run one action and print its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=["cost", "bank", "quality"])
+    parser.add_argument("action", choices=["cost", "fill", "bank", "quality"])
     parser.add_argument("--model", type=Path, default=MODELS / "tiny-diffusion", help="random weights where missing")
     parser.add_argument("--reader", type=Path, default=MODELS / "tiny-attributes")
     parser.add_argument("--classifier", type=Path, default=MODELS / "tiny-age")
@@ -229,6 +276,8 @@ def main() -> None:
     parser.add_argument(
         "--attributes", type=int, default=24, help="`cost`, `bank`; `quality` takes the twelve main ones"
     )
+    parser.add_argument("--timed", type=int, help="`cost`: pictures that both procedures run on; all of them without")
+    parser.add_argument("--bank", type=Path, help="`fill`: folder for the edits; `cost`: where to look for them")
     parser.add_argument("--samples", type=int, default=1)
     parser.add_argument("--steps", type=int, default=TINY_SETTINGS.steps)
     parser.add_argument("--skipped", type=int, default=TINY_SETTINGS.skipped)
@@ -240,7 +289,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rows = {"cost": cost, "bank": bank, "quality": quality}[arguments.action](arguments)
+    rows = {"cost": cost, "fill": fill, "bank": bank, "quality": quality}[arguments.action](arguments)
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from isi_core.domain.attributes import Attribute, Corpus, Edit, EditSet
 from isi_core.models.classifiers.hugging_face import HuggingFaceClassifier
 from isi_core.models.editors.ledits import LeditsEditor, LeditsSettings
@@ -33,6 +36,7 @@ class Raced:
 
     race: Race
     top: tuple[Attribute, ...]
+    effects: Effects
 
 
 def raced(
@@ -50,7 +54,27 @@ def raced(
         return [abs(delta.change) for delta in effects.deltas(edits, numbers)]
 
     went = race(sets, sizes, len(pictures), TOP)
-    return Raced(went, tuple(edits[0].attribute for edits in went.top))
+    return Raced(went, tuple(edits[0].attribute for edits in went.top), effects)
+
+
+def mean_sizes(
+    found: Raced, editor: LeditsEditor, classifier: Any, attributes: Sequence[Attribute], bank: Path | None
+) -> NDArray[np.float64]:
+    """(attributes,) mean |change of log-odds| over all pictures: the race's own edits and, where it made none, others.
+
+    Those come from the bank where they are there, and are made where they are not.
+    """
+    looked = found.effects.looked_at()
+    pictures = found.effects.pictures
+    rest = Effects(pictures, editor, classifier, 1, bank=EditBank(bank) if bank is not None else None)
+    sizes = np.empty((len(attributes), len(pictures)))
+    for number in range(len(pictures)):
+        for place, attribute in enumerate(attributes):
+            edits: EditSet = (Edit(attribute),)
+            effects = found.effects if number in looked.get(edits, ()) else rest
+            sizes[place, number] = abs(effects.deltas(edits, [number])[0].change)
+    means: NDArray[np.float64] = sizes.mean(axis=1)
+    return means
 
 
 def small_corpus(attributes: Sequence[Attribute]) -> Corpus:
