@@ -80,6 +80,15 @@ class AucComparison:
     p_value: float
 
 
+@dataclass(frozen=True)
+class Rank:
+    """Where a value lies in a population: how many of its `n` values are below, and how many are the same."""
+
+    below: int
+    same: int
+    n: int
+
+
 def bootstrap_interval(
     values: ArrayLike,
     statistic: Statistic = np.mean,
@@ -200,6 +209,44 @@ def wilson_interval(successes: int, n: int, level: float = 0.95) -> Interval:
     return Interval(successes / n, float(bounds.low), float(bounds.high), level, int(n))
 
 
+def paired_rate_difference(
+    first_right: Sequence[bool] | ArrayLike, second_right: Sequence[bool] | ArrayLike, level: float = 0.95
+) -> Interval:
+    """Share of the first minus share of the second, on the same items, with Newcombe's score interval.
+
+    Method 10 of Newcombe (Statist. Med. 17, 2635-2650, 1998): the Wilson intervals of both shares, squared and added,
+    with the correlation of the pairs (cut by n/2 where it is positive; 0 where all of one side are alike). It has a
+    width where no pair differs or all do, where a bootstrap's resamples never differ and pretend to be certain.
+    """
+    first, second = _flags(first_right, "first outcomes"), _flags(second_right, "second outcomes")
+    if len(first) != len(second):
+        raise InputError(f"Paired outcomes must be equally many; got {len(first)} and {len(second)}.")
+    n, successes = len(first), (int(first.sum()), int(second.sum()))
+    one, other = (wilson_interval(count, n, level) for count in successes)
+    difference = one.estimate - other.estimate
+    correlation = _cut_correlation(first, second)
+
+    def reach(a: float, b: float) -> float:
+        return float(np.sqrt(max(0.0, a * a + b * b - 2 * correlation * a * b)))
+
+    low = difference - reach(one.estimate - one.low, other.high - other.estimate)
+    high = difference + reach(one.high - one.estimate, other.estimate - other.low)
+    return Interval(difference, max(-1.0, low), min(1.0, high), level, n)
+
+
+def _cut_correlation(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    """Newcombe's phi of a fourfold table, its numerator cut by n/2 where it is positive."""
+    n = len(first)
+    margins = [int(side.sum()) for side in (first, ~first, second, ~second)]
+    if not all(margins):
+        return 0.0
+    both, neither = int((first & second).sum()), int((~first & ~second).sum())
+    excess = both * neither - int((first & ~second).sum()) * int((second & ~first).sum())
+    if excess > 0:
+        return float(max(excess - n / 2, 0.0) / np.sqrt(np.prod(margins, dtype=float)))
+    return float(excess / np.sqrt(np.prod(margins, dtype=float)))
+
+
 def mcnemar(first_right: Sequence[bool] | ArrayLike, second_right: Sequence[bool] | ArrayLike) -> McNemar:
     """Exact test that two raters are right equally often on the same items (McNemar 1947)."""
     first, second = _flags(first_right, "first outcomes"), _flags(second_right, "second outcomes")
@@ -215,11 +262,11 @@ _ROUNDING = 1e-6
 """Measures of one answer differ by less than this, whether it was asked alone or in a batch."""
 
 
-def percentile_rank(value: float, population: ArrayLike) -> float:
-    """Where a value lies in a population, in percent (0 to 100); ties, up to rounding, count half."""
+def rank_among(value: float, population: ArrayLike) -> Rank:
+    """Where a value lies in a population; what differs only by rounding counts as the same."""
     values, own = _numbers(population, "values"), _numbers([value], "value")[0]
-    below, upto = (values < own - _ROUNDING).mean(), (values <= own + _ROUNDING).mean()
-    return float(50 * (below + upto))
+    below, upto = int((values < own - _ROUNDING).sum()), int((values <= own + _ROUNDING).sum())
+    return Rank(below, upto - below, len(values))
 
 
 def holm(p_values: ArrayLike) -> Floats:

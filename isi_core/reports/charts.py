@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isi_core.domain.attribution import INPUTS, Attribution
 from isi_core.domain.errors import InputError
@@ -32,6 +32,9 @@ from isi_core.reports.chart_parts import (
     values,
 )
 from isi_core.reports.wording import judgement, number, one_line, rank_words
+
+if TYPE_CHECKING:
+    from isi_core.measures.statistics import Rank
 
 # A colour of the Okabe-Ito palette that stands for no modality and no outcome.
 MEASURE = "#CC79A7"
@@ -116,7 +119,7 @@ def attention_figure(
     attribution: Attribution,
     relative: bool = True,
     averages: Mapping[str, float] | None = None,
-    ranks: Mapping[str, float] | None = None,
+    ranks: Mapping[str, Rank] | None = None,
     preset: str = "",
 ) -> Figure:
     """Share of attention on each input, with a tick for the dataset's mean.
@@ -125,7 +128,7 @@ def attention_figure(
     ----------
     relative : image, context and question scaled to one; else shares of all attention, with the rest.
     averages : the dataset's mean of the same shares, by input's name; what is missing gets no tick.
-    ranks : where the shares lie among the dataset's, in percent, by input's name.
+    ranks : where the shares lie among the dataset's, by input's name.
     preset : the preset that both are of, in words; "" where it is the trial's own.
     """
     import altair as alt
@@ -179,7 +182,7 @@ def value_figure(
     """
     import altair as alt
 
-    from isi_core.measures.statistics import percentile_rank
+    from isi_core.measures.statistics import rank_among
 
     if not math.isfinite(value) or not low < high:
         raise InputError(f"The {name} cannot be drawn on a scale from {low:g} to {high:g}: measure it again.")
@@ -211,7 +214,7 @@ def value_figure(
     of_unit = f" {unit}" if unit else ""
     reading = f"The diamond is this trial, {number(value)}{of_unit}"
     if others:
-        reading += f", {rank_words(percentile_rank(value, others))} of the dataset's {len(others)} observations"
+        reading += f", {rank_words(rank_among(value, others))} of the dataset's {len(others)} observations"
         reading += f"{_with(preset)} (grey ticks)"
     if mean is not None and math.isfinite(mean):
         reading += f"; the tall tick is the dataset's mean{'' if others else _with(preset)}, {number(mean)}"

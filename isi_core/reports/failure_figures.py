@@ -243,7 +243,7 @@ def risk_figure(result: BenchmarkResult, explainers: Sequence[str]) -> Figure:
 
 
 def permutation_figure(result: BenchmarkResult) -> Figure:
-    """The permutation null of the best layer, beside what was observed.
+    """The permutation null of the best layer (or of the score, without layers), beside what was observed.
 
     Raises
     ------
@@ -256,7 +256,8 @@ def permutation_figure(result: BenchmarkResult) -> Figure:
         raise InputError("This run took no permutation null: choose an explainer for it and run again.")
     low, high = min(*null.maxima, null.observed, 0.5) - 0.01, max(*null.maxima, null.observed, 0.5) + 0.01
     scale = alt.Scale(domain=[low, high], nice=False, zero=False)
-    title = "highest test AUC over the layers (0 to 1)"
+    layered = len(null.layers) > 1
+    title = f"{'highest test AUC over the layers' if layered else 'test AUC'} (0 to 1)"
     counts, edges = np.histogram(null.maxima, bins=min(30, max(5, len(null.maxima) // 4)), range=(low, high))
     rows = [
         {"from": float(a), "to": float(b), "zero": 0, "count": int(n), "shown": f"{number(a)} to {number(b)}"}
@@ -273,7 +274,10 @@ def permutation_figure(result: BenchmarkResult) -> Figure:
             x2="to:Q",
             y=alt.Y("count:Q", title="shuffles (count)", axis=alt.Axis(values=ticks, format="d")),
             y2="zero:Q",
-            tooltip=[alt.Tooltip("shown:N", title="highest AUC"), alt.Tooltip("count:Q", title="shuffles")],
+            tooltip=[
+                alt.Tooltip("shown:N", title="highest AUC" if layered else "AUC"),
+                alt.Tooltip("count:Q", title="shuffles"),
+            ],
         )
     )
     rules = [
@@ -287,9 +291,10 @@ def permutation_figure(result: BenchmarkResult) -> Figure:
         rarely = "chance alone rarely gets there"
     elif null.observed > max(null.maxima):
         rarely = "no shuffle got there, but so few cannot rule chance out"
+    over = f"the best of {len(null.layers)} layers" if layered else "the score"
     reading = (
-        f"Grey: how high the best of {len(null.layers)} layers of {explainer_title(null.explainer)} comes out when the "
-        f"labels are shuffled ({len(null.maxima)} times); dashed their 95 % quantile, {number(null.threshold)}. "
+        f"Grey: how high {over} of {explainer_title(null.explainer)} comes out when the labels are shuffled "
+        f"({len(null.maxima)} times); dashed their 95 % quantile, {number(null.threshold)}. "
         f"In colour what was observed, {number(null.observed)}: {rarely} ({p_words(null.p_value)})."
     )
     chart = warned(finish(alt.layer(bars, *rules), 320, 180), severe_words(result))
@@ -297,7 +302,7 @@ def permutation_figure(result: BenchmarkResult) -> Figure:
 
 
 def control_figure(result: BenchmarkResult) -> Figure:
-    """AUC by layer of the same explainer on shuffled labels.
+    """AUC by layer of the same explainer on shuffled labels; a rule where it reads none.
 
     Raises
     ------
@@ -308,11 +313,14 @@ def control_figure(result: BenchmarkResult) -> Figure:
         for s in result.control
         if s.layer is not None
     )
-    made = layer_figure([Panel("", points, warning=severe_words(result))], "failure_control")
+    rules = tuple(Rule("labels shuffled", s.auc) for s in result.control if s.layer is None)
+    made = layer_figure([Panel("", points, rules, severe_words(result))], "failure_control")
+    level = percent(result.plan.level)
+    held = f"{level} intervals" if points else f"{level} interval ({interval_words(rules[0].interval)})"
     reading = (
         f"{explainer_title(result.control[0].explainer)} learned shuffled labels and was tested on shuffled ones: the "
-        f"{percent(result.plan.level)} intervals must hold the dashed 0.5. One that does not says that something leaks "
-        "from the training into the test cases."
+        f"{held} must hold the dashed 0.5. One that does not says that something leaks from the training into the test "
+        "cases."
     )
     return replace(made, reading=reading)
 

@@ -79,8 +79,8 @@ def auroc_figure(found: Sequence[Calibration], models: Sequence[str], conditions
     x = {"title": f"AUROC of {name} for wrong answers (0 to 1)", "scale": unit_scale(), "axis": share_axis()}
     reading = (
         f"How often a wrong answer has a higher {name} than a right one: 1 always, 0.5 (dashed) as often as not, so "
-        "that entropy tells nothing; bars are DeLong's 95 % intervals. Conditions with only right or only wrong "
-        "answers have none."
+        "that entropy tells nothing; bars are DeLong's 95 % intervals (none where the two are fully apart, or one "
+        "has a single member). Conditions with only right or only wrong answers are left out."
     )
     return Figure(intervals(rows, shown, own, x, 0.5), reading, f"sweep_auroc_{found[0].score}")
 

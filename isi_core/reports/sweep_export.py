@@ -14,6 +14,7 @@ from isi_core.datasets.isi_folder import require_empty
 from isi_core.domain.errors import InputError
 from isi_core.reports import sweep_breakdowns, sweep_figures
 from isi_core.reports.charts import Figure, figure_png, figure_svg
+from isi_core.reports.sweep_part import WHOLE, Part
 from isi_core.reports.sweep_tables import (
     calibration_csv,
     conditions_csv,
@@ -29,14 +30,18 @@ from isi_core.studies.sweep.calibration import Calibration
 from isi_core.studies.sweep.plan import SweepPlan
 
 
-def sweep_json(plan: SweepPlan, record: SweepRecord) -> dict[str, Any]:
-    """What made the results: plan, models with their revisions, dataset; enough to plan the same sweep again."""
+def sweep_json(plan: SweepPlan, record: SweepRecord, part: Part = WHOLE) -> dict[str, Any]:
+    """What made the results: plan, models with their revisions, dataset; enough to plan the same sweep again.
+
+    `slice` tells which of its observations the files are of; null for all.
+    """
     return {
         "isi_studio": __version__,
         "sweep": record.id,
         "title": record.title,
         "created": record.created,
         "dataset": record.dataset,
+        "slice": part.to_json(),
         "plan": plan.to_json(),
         "models": record.models,
     }
@@ -83,22 +88,27 @@ def sweep_files(
     analysis: Analysis,
     found: Sequence[Calibration],
     pictures: bool = True,
+    part: Part = WHOLE,
 ) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of every file of an export: what made it, tables, charts as PNG and SVG with their readings."""
-    yield "sweep.json", (json.dumps(sweep_json(plan, record), indent=1, ensure_ascii=True) + "\n").encode()
-    yield "results.csv", results_csv(results, answers)
-    yield "conditions.csv", conditions_csv(analysis)
-    yield "effects.csv", effects_csv(analysis)
-    yield "flips.csv", flips_csv(analysis)
-    yield "families.csv", families_csv(analysis)
-    yield "calibration.csv", calibration_csv(found)
-    yield "risk_coverage.csv", risk_csv(found)
+    """(name, content) of every file of an export: what made it, tables, charts as PNG and SVG with their readings.
+
+    `part` is the slice that results, analysis and calibrations were narrowed to; every file tells it.
+    """
+    yield "sweep.json", (json.dumps(sweep_json(plan, record, part), indent=1, ensure_ascii=True) + "\n").encode()
+    yield "results.csv", results_csv(results, answers, part)
+    yield "conditions.csv", conditions_csv(analysis, part)
+    yield "effects.csv", effects_csv(analysis, part)
+    yield "flips.csv", flips_csv(analysis, part)
+    yield "families.csv", families_csv(analysis, part)
+    yield "calibration.csv", calibration_csv(found, part)
+    yield "risk_coverage.csv", risk_csv(found, part)
     if pictures:
-        readings = []
+        readings = [f"Of the slice {part.label}.", *filter(None, [part.warning]), ""] if part.name else []
         for figure in every_figure(analysis, found, plan):
-            yield f"figures/{figure.name}.png", figure_png(figure)
-            yield f"figures/{figure.name}.svg", figure_svg(figure)
-            readings.append(f"{figure.name}: {figure.reading}")
+            name = f"{figure.name}{part.infix}"
+            yield f"figures/{name}.png", figure_png(figure)
+            yield f"figures/{name}.svg", figure_svg(figure)
+            readings.append(f"{name}: {figure.reading}")
         yield "figures/readings.txt", ("\n".join(readings) + "\n").encode()
 
 

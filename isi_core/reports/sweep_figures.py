@@ -44,6 +44,7 @@ def _shares(measure: str) -> bool:
     return UNITS[measure].endswith("0 to 1")
 
 
+_NO_BOUNDS = "none: too few values, or no spread among them"
 PICKED = "picked"
 """The selection that charts carry; a page reads from it which rows a click asks for."""
 
@@ -56,12 +57,13 @@ def picked(*fields: str) -> Any:
 
 def bounds(interval: Interval) -> dict[str, Any]:
     bounded = interval.bounded
+    words = f"{number(interval.low)} to {number(interval.high)}" if bounded else _NO_BOUNDS
     return {
         "estimate": interval.estimate,
         "low": interval.low if bounded else interval.estimate,
         "high": interval.high if bounded else interval.estimate,
         "shown": number(interval.estimate),
-        "bounds": f"{number(interval.low)} to {number(interval.high)}" if bounded else "too few for an interval",
+        "bounds": words,
         "n": interval.n,
     }
 
@@ -139,10 +141,11 @@ def condition_figure(analysis: Analysis, measure: str) -> Figure:
         scale, axis = alt.Scale(domain=[min(0.0, *(r["low"] for r in rows)), top], nice=False), alt.Axis(tickCount=5)
     shown = [c for c in analysis.conditions if any(r["condition"] == c for r in rows)]
     chart = intervals(rows, shown, analysis.models, {"title": title, "scale": scale, "axis": axis}, None)
+    equal = "Wilson's where it is 0 or 1" if measure in RATES else "no bar: too few, or no spread among them"
     reading = (
         f"One row a condition (picture/context): the mark is the {TITLES[measure]} over its observations, the bar its "
-        "95 % interval, from resampled observations. Conditions share their observations, so bars that overlap may "
-        "still differ: the chart of effects compares them pair by pair."
+        f"95 % interval, from resampled observations ({equal}). Conditions share their observations, so bars that "
+        "overlap may still differ: the chart of effects compares them pair by pair."
     )
     return Figure(chart, reading, f"sweep_{measure}")
 
@@ -177,9 +180,14 @@ def effect_figure(analysis: Analysis, measure: str) -> Figure:
     }
     shown = [c for c in analysis.conditions if any(r["condition"] == c for r in rows)]
     chart = intervals(rows, shown, analysis.models, x, 0)
+    method = (
+        "Newcombe's for paired proportions"
+        if measure in RATES
+        else "of the paired bootstrap (no bar: too few changes, or no spread among them)"
+    )
     reading = (
-        f"Condition minus “{analysis.reference}” on the same observations, with the 95 % interval of the paired "
-        "bootstrap; an interval that leaves out the dashed zero is a change that chance alone rarely makes."
+        f"Condition minus “{analysis.reference}” on the same observations, with its 95 % interval, {method}; an "
+        "interval that leaves out the dashed zero is a change that chance alone rarely makes."
         + (" The p-value (hover) is McNemar's exact one, by Holm for all conditions." if measure == "accuracy" else "")
     )
     return Figure(chart, reading, f"sweep_effect_{measure}")

@@ -13,7 +13,7 @@ from isi_core.measures.statistics import Interval
 from isi_core.reports import pages, sweep_breakdowns, sweep_figures
 from isi_core.reports.charts import Figure
 from isi_core.reports.published import published_note
-from isi_core.reports.sweep_tables import mcnemar_rows
+from isi_core.reports.sweep_tables import NO_INTERVAL, mcnemar_rows
 from isi_core.reports.typeset import (
     BODY,
     HEADING,
@@ -39,6 +39,7 @@ MOST_MODELS = 6
 """Models that have charts of their own; tables show every model."""
 MOST_FAMILIES = 8
 """Families of questions that fit beside each other in a table."""
+_NO_INTERVAL = f"“{NO_INTERVAL}”: too few values, or no spread among them"
 _COLUMNS = {
     "accuracy": "accuracy",
     "yes_rate": "share of yes",
@@ -136,7 +137,8 @@ def _conditions(analysis: Analysis) -> list[Flowable]:
         for s in analysis.summaries
     ]
     note = (
-        "Each cell: the value and its 95 % interval, bootstrapped over observations (Wilson's where a rate is 0 or 1)."
+        "Each cell: the value and its 95 % interval, bootstrapped over observations (Wilson's where a rate is 0 or 1; "
+        f"{_NO_INTERVAL})."
         + (" Attention: relative shares, the three scaled to one." if "attention_image" in shown else "")
     )
     story = [
@@ -167,8 +169,9 @@ def _effects(analysis: Analysis) -> list[Flowable]:
     head = ["condition", "verdicts that differ", *(f"Δ {words}" for words in shown.values())]
     head += ["right only here / there", "McNemar p (Holm)"]
     note = (
-        f"Condition minus “{analysis.reference}” on the same observations, 95 % interval of the paired bootstrap; "
-        "McNemar's exact test of right against wrong, in brackets by Holm's method over the model's conditions."
+        f"Condition minus “{analysis.reference}” on the same observations; 95 % interval of shares: Newcombe's score "
+        f"interval for paired proportions, of means: the paired bootstrap ({_NO_INTERVAL}). McNemar's exact test of "
+        "right against wrong, in brackets by Holm's method over the model's conditions."
     )
     story = [
         CondPageBreak(_ROOM),
@@ -204,7 +207,7 @@ def _calibration(analysis: Analysis, found: Sequence[Calibration]) -> list[Flowa
     ]
     note = (
         "AUROC: how often a wrong answer has the higher semantic entropy (0.5 tells nothing), DeLong's 95 % interval; "
-        "none where all answers are right or all wrong. Area: mean risk over coverages from 0 to 1."
+        f"none where all answers are right or all wrong ({_NO_INTERVAL}). Area: mean risk over coverages from 0 to 1."
     )
     head = ["condition", "n", "wrong", "AUROC of entropy", "area under risk-coverage"]
     story = [
@@ -306,7 +309,7 @@ def _cell(found: Interval | None, signed: bool = False) -> str:
     if found is None:
         return "–"
     shown = f"+{number(found.estimate)}" if signed and found.estimate > 0 else number(found.estimate)
-    return f"{shown}\n{number(found.low)} to {number(found.high)}" if found.bounded else shown
+    return f"{shown}\n{number(found.low)} to {number(found.high)}" if found.bounded else f"{shown}\n{NO_INTERVAL}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], narrow: float = 40) -> Table:

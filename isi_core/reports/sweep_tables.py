@@ -1,4 +1,4 @@
-"""A sweep as tables for a spreadsheet, and as a folder of everything; no cell is a formula."""
+"""A sweep as tables for a spreadsheet and a terminal; no cell is a formula, and each row of a slice says so."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from typing import Any
 from isi_core.measures.statistics import Interval
 from isi_core.reports import sweep_figures
 from isi_core.reports.run_tables import csv_bytes
+from isi_core.reports.sweep_part import WHOLE, Part
 from isi_core.reports.wording import number
 from isi_core.store.sweeps import SweepResult
 from isi_core.studies.averages import MEASURES
 from isi_core.studies.sweep.analysis import MEANS, RATES, Analysis, is_right
 from isi_core.studies.sweep.calibration import Calibration
 
+NO_INTERVAL = "no interval"
+"""In the place of bounds where there are too few values, or no spread among them that could tell any."""
 
-def results_csv(results: Sequence[SweepResult], answers: Mapping[str, str] | None = None) -> bytes:
+
+def results_csv(results: Sequence[SweepResult], answers: Mapping[str, str] | None = None, part: Part = WHOLE) -> bytes:
     """One row an evaluation (UTF-8), failures with their sentence; empty cells for what was not measured."""
-    return csv_bytes(
+    return _csv(
         [
             {
                 "model": r.model,
@@ -37,11 +41,12 @@ def results_csv(results: Sequence[SweepResult], answers: Mapping[str, str] | Non
                 "finished": r.finished,
             }
             for r in results
-        ]
+        ],
+        part,
     )
 
 
-def conditions_csv(analysis: Analysis) -> bytes:
+def conditions_csv(analysis: Analysis, part: Part = WHOLE) -> bytes:
     """One row a model and condition (UTF-8), each measure with its 95 % interval."""
     rows = []
     for s in analysis.summaries:
@@ -49,11 +54,14 @@ def conditions_csv(analysis: Analysis) -> bytes:
         for name in (*RATES, *MEANS):
             row |= _interval(name, s.values.get(name))
         rows.append(row)
-    return csv_bytes(rows)
+    return _csv(rows, part)
 
 
-def effects_csv(analysis: Analysis) -> bytes:
-    """One row a model and condition (UTF-8): differences to the reference on the same observations, and McNemar."""
+def effects_csv(analysis: Analysis, part: Part = WHOLE) -> bytes:
+    """One row a model and condition (UTF-8): differences to the reference on the same observations, and McNemar.
+
+    Bounds are empty where there are too few values, or no spread among their differences that could tell any.
+    """
     rows = []
     for e in analysis.effects:
         row: dict[str, Any] = {"model": e.model, "condition": e.condition, "reference": e.reference, "n": e.n}
@@ -67,51 +75,55 @@ def effects_csv(analysis: Analysis) -> bytes:
             "mcnemar_p_holm": e.p_adjusted,
         }
         rows.append(row)
-    return csv_bytes(rows)
+    return _csv(rows, part)
 
 
-def flips_csv(analysis: Analysis) -> bytes:
+def flips_csv(analysis: Analysis, part: Part = WHOLE) -> bytes:
     """One row a model and ordered pair of conditions (UTF-8)."""
-    return csv_bytes(
+    return _csv(
         [
             {"model": f.model, "first": f.first, "second": f.second, "n": f.n, "flips": f.flips, "share": f.share}
             for f in analysis.flips
-        ]
+        ],
+        part,
     )
 
 
-def families_csv(analysis: Analysis) -> bytes:
+def families_csv(analysis: Analysis, part: Part = WHOLE) -> bytes:
     """One row a model, condition and family of questions (UTF-8), Wilson's 95 % interval."""
-    return csv_bytes(
+    return _csv(
         [
             {"model": f.model, "condition": f.condition, "family": f.family, "n": f.accuracy.n}
             | _interval("accuracy", f.accuracy)
             for f in analysis.families
-        ]
+        ],
+        part,
     )
 
 
-def calibration_csv(found: Sequence[Calibration]) -> bytes:
+def calibration_csv(found: Sequence[Calibration], part: Part = WHOLE) -> bytes:
     """One row a model and condition (UTF-8): AUROC of the entropy for wrong answers, area under risk-coverage."""
-    return csv_bytes(
+    return _csv(
         [
             {"model": c.model, "condition": c.condition, "score": c.score, "n": c.n, "wrong": c.wrong}
             | _interval("auroc", c.auroc)
             | {"area_under_risk_coverage": c.area}
             for c in found
-        ]
+        ],
+        part,
     )
 
 
-def risk_csv(found: Sequence[Calibration]) -> bytes:
+def risk_csv(found: Sequence[Calibration], part: Part = WHOLE) -> bytes:
     """One row a point of a risk-coverage curve (UTF-8)."""
-    return csv_bytes(
+    return _csv(
         [
             {"model": c.model, "condition": c.condition, "score": c.score}
             | {"coverage": p.coverage, "risk": p.risk, "threshold": p.threshold}
             for c in found
             for p in c.curve
-        ]
+        ],
+        part,
     )
 
 
@@ -212,9 +224,13 @@ def analysis_text(analysis: Analysis, found: Sequence[Calibration]) -> str:
     return "\n".join(lines)
 
 
+def _csv(rows: Sequence[Mapping[str, Any]], part: Part) -> bytes:
+    return csv_bytes(part.marked(rows))
+
+
 def _words(found: Interval) -> str:
-    bounds = f" ({number(found.low)} to {number(found.high)})" if found.bounded else ""
-    return f"{number(found.estimate)}{bounds}"
+    bounds = f"{number(found.low)} to {number(found.high)}" if found.bounded else NO_INTERVAL
+    return f"{number(found.estimate)} ({bounds})"
 
 
 def _interval(name: str, found: Interval | None) -> dict[str, float | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from isi_core.domain.decoding import Decoding
 from isi_core.domain.evaluation import Evaluation
@@ -23,6 +24,10 @@ from isi_core.domain.interventions import (
     TextLabel,
 )
 from isi_core.domain.palette import RIGHT, UNCLEAR, WRONG
+from isi_core.domain.uncertainty import UncertaintySettings
+
+if TYPE_CHECKING:
+    from isi_core.measures.statistics import Rank
 
 NOT_MEASURED = "–"
 
@@ -63,9 +68,15 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400:,.1f} days"
 
 
-def rank_words(rank: float) -> str:
-    """A percentile rank (0 to 100) in words: above 62.5 %."""
-    return f"above {percent(rank / 100)}"
+def rank_words(rank: Rank) -> str:
+    """How much of a population lies below a value, and how much is level with it: above 1 % and the same as 98 %.
+
+    A single value that is the same is left out: most often it is the trial itself, among its dataset's.
+    """
+    if rank.same == rank.n > 1:
+        return "the same as all"
+    above = {0: "above none", rank.n: "above all"}.get(rank.below, f"above {percent(rank.below / rank.n)}")
+    return f"{above} and the same as {percent(rank.same / rank.n)}" if rank.same > 1 else above
 
 
 def preset_words(key: str) -> str:
@@ -123,6 +134,11 @@ def decoding_words(decoding: Decoding) -> str:
         f"top-k {decoding.top_k or 'off'}, top-p {plain(decoding.top_p)}{repetition}, "
         f"at most {decoding.max_new_tokens} tokens"
     )
+
+
+def grouping_words(settings: UncertaintySettings) -> str:
+    """How answers are grouped and weighed, in one phrase."""
+    return f"rule {settings.rule}, likelihoods {settings.likelihood}, entailment by {settings.entailment_model}"
 
 
 def provenance(evaluation: Evaluation) -> str:

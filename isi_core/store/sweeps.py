@@ -205,6 +205,19 @@ class SweepRecords:
             ).fetchall()
         return [_result(row) for row in rows]
 
+    def stamp(self, sweep: str) -> tuple[int, int, str, float]:
+        """Tells whether a sweep's results changed since: how many done and failed, the newest one, seconds in all.
+
+        The counts are not enough: a sweep that was deleted and planned again has the same id, and may be as far.
+        """
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT total(error = ''), total(error <> ''), coalesce(max(finished), ''), total(seconds) "
+                "FROM sweep_results WHERE sweep = ?",
+                [sweep],
+            ).fetchone()
+        return int(row[0]), int(row[1]), str(row[2]), float(row[3])
+
     def answers(self, sweep: str) -> dict[str, str]:
         """The words of each item's answer, where its run is still stored."""
         with self._database.reading() as connection:

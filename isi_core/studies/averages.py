@@ -16,7 +16,7 @@ from isi_core.domain.evaluation import Evaluation, ModelRecord
 from isi_core.domain.home import home_folder
 from isi_core.domain.trial import Trial
 from isi_core.domain.uncertainty import UncertaintySettings
-from isi_core.measures.statistics import percentile_rank
+from isi_core.measures.statistics import Rank, rank_among
 from isi_core.studies.trials import CONTEXT_KINDS, IMAGE_KINDS
 
 AVERAGES_FOLDER = Path(__file__).parents[2] / "assets" / "averages"
@@ -100,13 +100,13 @@ class Averages:
     families: dict[str, FamilyAverage]
     settings: UncertaintySettings = field(default_factory=UncertaintySettings)
 
-    def rank(self, preset_key: str, measure: str, value: float) -> float | None:
-        """Where a value lies among the dataset's, in percent (ties count half); None where it was not measured."""
+    def rank(self, preset_key: str, measure: str, value: float) -> Rank | None:
+        """Where a value lies among the dataset's; None where it was not measured."""
         preset = self.presets.get(preset_key)
         found = preset.measures.get(measure) if preset else None
         if found is None or not found.values or not math.isfinite(value):
             return None
-        return percentile_rank(value, found.values)
+        return rank_among(value, found.values)
 
     def to_json(self) -> dict[str, Any]:
         """The averages as plain JSON values."""
@@ -155,9 +155,9 @@ class Usual:
     mean: float
     values: tuple[float, ...]
 
-    def rank(self, value: float) -> float | None:
-        """Where a value lies among the dataset's, in percent (ties count half); None where it is not a number."""
-        return percentile_rank(value, self.values) if self.values and math.isfinite(value) else None
+    def rank(self, value: float) -> Rank | None:
+        """Where a value lies among the dataset's; None where it is not a number."""
+        return rank_among(value, self.values) if self.values and math.isfinite(value) else None
 
 
 def usual(averages: Averages | None, evaluation: Evaluation, measure: str) -> Usual | None:

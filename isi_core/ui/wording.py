@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>:$~&])")
 
@@ -13,3 +14,8 @@ def as_written(text: str, longest: int | None = None) -> str:
     if longest is not None and len(line) > longest:
         line = line[: longest - 1].rstrip() + "…"
     return _SPECIAL.sub(r"\\\1", line)
+
+
+def cells_as_written(rows: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Rows for `st.table`, which reads its heads and cells as Markdown: each shows exactly its text."""
+    return [{as_written(head): as_written(cell) for head, cell in row.items()} for row in rows]

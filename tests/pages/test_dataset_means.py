@@ -72,14 +72,15 @@ def test_means_come_and_go_with_their_file_and_are_told_from_others() -> None:
     assert "Predictive entropy (nats per token)" in {metric.label for metric in at.metric}
     assert visitor.shows(at, "no dataset mean") and "PNG_entropy_strip" not in _downloads(at)
 
-    # One of four below, one as large: above 37.5 % wherever it is said.
+    # One of four below, one as large, wherever it is said.
+    placed = "above 25 %"
     averages = _averages(made)
     _save(averages)
     visitor.run(at)
     entropy = made.uncertainty.semantic_entropy
-    assert visitor.shows(at, f"mean {wording.number(entropy + 0.005)} · above 37.5 %")
-    assert visitor.shows(at, "above 37.5 % of the dataset's 4 observations (grey ticks)")
-    assert visitor.shows(at, "the tick is the dataset mean. Among the dataset's observations: image above 37.5 %")
+    assert visitor.shows(at, f"mean {wording.number(entropy + 0.005)} · {placed}")
+    assert visitor.shows(at, f"{placed} of the dataset's 4 observations (grey ticks)")
+    assert visitor.shows(at, f"the tick is the dataset mean. Among the dataset's observations: image {placed}")
     assert not visitor.shows(at, "no dataset mean") and {"PNG_entropy_strip", "SVG_entropy_strip"} <= _downloads(at)
 
     _save(replace(averages, model={**averages.model, "revision": "0" * 64}))
@@ -92,7 +93,7 @@ def test_means_come_and_go_with_their_file_and_are_told_from_others() -> None:
     visitor.run(at)
     assert visitor.shows(at, "No dataset mean: the dataset was measured with another rule (strict, not loose).")
     assert visitor.shows(at, "no dataset mean") and "PNG_entropy_strip" not in _downloads(at)
-    assert visitor.shows(at, "Among the dataset's observations: image above 37.5 %")  # asks no rule
+    assert visitor.shows(at, f"Among the dataset's observations: image {placed}")  # asks no rule
 
     own_averages_path(averages.model["name"], averages.dataset).unlink()
     visitor.run(at)
@@ -105,9 +106,9 @@ def test_a_mean_that_stands_in_is_named_wherever_it_stands() -> None:
     assert made.trial.context_kind == "edited"
     _save(_averages(made))
     visitor.run(at)
-    of = "with the natural picture and no context"
-    assert visitor.shows(at, f"· above 37.5 % ({of})")
-    assert visitor.shows(at, f"above 37.5 % of the dataset's 4 observations {of} (grey ticks)")
+    of, placed = "with the natural picture and no context", "above 25 %"
+    assert visitor.shows(at, f"· {placed} ({of})")
+    assert visitor.shows(at, f"{placed} of the dataset's 4 observations {of} (grey ticks)")
     assert visitor.shows(at, f"the tick is the dataset mean {of}. Among the dataset's observations {of}: image above")
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from isi_core.datasets.built_in import load_dataset
+from isi_core.measures.semantic_entropy import recluster
 from isi_core.models.catalogue import EMBEDDED
 from isi_core.reports import wording
 from isi_core.studies.trials import example_investigation
@@ -15,6 +18,7 @@ from isi_core.ui import resources
 from tests.pages import visitor
 
 FIRST = load_dataset().observations[0]
+SAME = "Their input, model, settings, answer, entropy and attention are the same"
 
 
 def test_ask_then_each_measure_adds_to_the_answer() -> None:
@@ -107,6 +111,74 @@ def test_history_restores_and_compares() -> None:
     at.checkbox(key="vqa_compare_1").uncheck()
     visitor.run(at)
     assert not visitor.shows(at, "against trial")
+
+
+def _compare(at: AppTest, *indexes: int) -> None:
+    for index in indexes:
+        at.checkbox(key=f"vqa_compare_{index}").check()
+        visitor.run(at)
+
+
+def test_trials_of_other_settings_are_not_told_to_be_the_same() -> None:
+    at = visitor.visit()
+    first = visitor.measure(at)
+    at.number_input(key="vqa_temperature").set_value(1.5)
+    visitor.run(visitor.run(at))
+    second = visitor.measure(at)
+    at.number_input(key="vqa_seed").set_value(7)
+    visitor.run(visitor.run(at))
+    visitor.measure(at)
+    assert first.answer is not None and second.answer is not None and first.answer.text == second.answer.text
+    _compare(at, 0, 1)
+    assert visitor.shows(at, "**Decoding**") and visitor.shows(at, "at temperature 0.9") and not visitor.shows(at, SAME)
+    assert visitor.shows(at, "at temperature 1.5") and not visitor.shows(at, "**Seed**")
+    _compare(at, 2)
+    assert visitor.desk(at).compared == [1, 2]
+    assert visitor.shows(at, "**Seed**") and not visitor.shows(at, "**Decoding**") and not visitor.shows(at, SAME)
+    # A trial of another model, and of another revision, as a stored run may be.
+    entries = visitor.desk(at).entries
+    other = replace(entries[1].evaluation, model=replace(second.model, name="other", revision="f" * 64))
+    entries[2] = replace(entries[2], evaluation=other)
+    visitor.run(at)
+    assert visitor.shows(at, "**Model**") and visitor.shows(at, "**Revision**") and visitor.shows(at, "f" * 12)
+    entries[2] = replace(entries[2], evaluation=replace(other, model=second.model))
+    visitor.run(at)
+    assert visitor.shows(at, SAME)
+
+
+def test_compared_entropies_are_of_one_grouping() -> None:
+    at = visitor.visit()
+    measured = visitor.measure(at, "vqa_measure_uncertainty")
+    known = measured.uncertainty
+    assert known is not None and known.settings.rule == "loose"
+    # Each answer follows from those before it only: of one meaning by the loose rule, each its own by the strict one.
+    n = len(known.samples)
+    oneway = replace(known, implications=tuple(tuple(2 if i <= j else 1 for j in range(n)) for i in range(n)))
+    loose, strict = (recluster(oneway, replace(known.settings, rule=rule)) for rule in ("loose", "strict"))
+    assert loose.n_clusters == 1 and strict.n_clusters == n
+    entries = visitor.desk(at).entries
+    entries[0] = replace(entries[0], evaluation=replace(measured, uncertainty=loose))
+    other = replace(measured, uncertainty=strict, decoding=replace(measured.decoding, seed=1))
+    entries.append(replace(entries[0], evaluation=other))
+    visitor.desk(at).compared = [0, 1]
+    visitor.run(at)
+    assert visitor.shows(at, "Entropies as grouped now: rule loose, likelihoods sampling")
+    at.selectbox(key="vqa_rule").set_value("strict")
+    visitor.run(visitor.run(at))
+    entropy = wording.number(strict.semantic_entropy)
+    panel = {metric.label: metric.value for metric in at.metric}
+    assert panel["Semantic entropy (nats)"] == entropy
+    cards = [text for text in visitor.texts(at) if text.startswith("entropy ")]
+    assert cards == [f"entropy {entropy} nats"] * 2  # as the panel says, though the first was measured as loose
+    assert visitor.shows(at, "Entropies as grouped now: rule strict, likelihoods sampling")
+    assert visitor.shows(at, "**Seed**") and not visitor.shows(at, "**Semantic entropy (nats)**")
+    assert not visitor.shows(at, "**Grouping**")
+    # What another entailment model said cannot be grouped anew, and is not set beside the other.
+    elsewhere = replace(strict, settings=replace(strict.settings, entailment_model="another"))
+    entries[1] = replace(entries[1], evaluation=replace(other, uncertainty=elsewhere))
+    visitor.run(at)
+    assert visitor.shows(at, "**Grouping**") and visitor.shows(at, "entailment by another) and has no entropy here")
+    assert visitor.shows(at, "entropy grouped otherwise") and visitor.shows(at, "Entropies as grouped now: rule strict")
 
 
 def test_the_example_investigation() -> None:

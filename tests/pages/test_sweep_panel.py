@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from isi_core.store.sweeps import SweepResult
 from isi_core.studies.averages import load_averages
 from isi_core.studies.slices import Slice, save_slice
 from isi_core.studies.sweep.control import PROBE, Sweeps
+from isi_core.studies.sweep.plan import Condition, ModelChoice, SweepPlan, dataset_digest
+from isi_core.ui import frame
 from isi_core.ui.sweeps import downloads, engine
 from isi_core.ui.sweeps.analysed import analysed
 from isi_core.ui.sweeps.desk import Desk
@@ -70,6 +74,21 @@ def settle(at: AppTest, sweeps: Sweeps) -> AppTest:
 
 def keys(at: AppTest, kind: str) -> set[str]:
     return {str(e.key) for e in at.get(kind)}
+
+
+@pytest.fixture
+def offered(monkeypatch: pytest.MonkeyPatch) -> dict[str, frame.Download]:
+    """What the page offered to take away, by the files' names."""
+    found: dict[str, frame.Download] = {}
+    real = frame.downloads
+
+    def keep(files: Sequence[frame.Download], tertiary: bool = False) -> None:
+        found.update({file.file: file for file in files})
+        real(files, tertiary)
+
+    for module in (frame, downloads):
+        monkeypatch.setattr(module, "downloads", keep)
+    return found
 
 
 def test_the_panel_counts_before_anything_runs(at: AppTest, sweeps: Sweeps) -> None:
@@ -142,7 +161,9 @@ def test_pause_resume_cancel_and_delete(at: AppTest, sweeps: Sweeps) -> None:
     assert sweeps.all() == [] and "sweeps_resume" not in keys(at, "button")
 
 
-def test_a_saved_slice_is_swept_and_every_chart_can_be_of_a_slice(at: AppTest, sweeps: Sweeps) -> None:
+def test_a_saved_slice_is_swept_and_every_chart_can_be_of_a_slice(
+    at: AppTest, sweeps: Sweeps, offered: dict[str, frame.Download]
+) -> None:
     assert "sweeps_slice" not in keys(at, "selectbox"), "there is nothing to choose before a slice was saved"
     dataset = load_dataset()
     family = dataset.observations[0].family
@@ -167,6 +188,17 @@ def test_a_saved_slice_is_swept_and_every_chart_can_be_of_a_slice(at: AppTest, s
     visitor.run(at)
     assert visitor.shows(at, "Slice first: ") and not visitor.shows(at, "estimate how often")
     assert {r.observation for r in analysed(desk(at), dataset, sweep).results} == {dataset.observations[0].id}
+    label = analysed(desk(at), dataset, sweep).part.label
+    assert label.startswith("first: ")
+    own = f"sweep_{sweep}_slice_first"
+    tables = ["sweep_accuracy_slice_first.csv", *(f"{own}_{name}.csv" for name in ("results", "conditions"))]
+    for name in tables:
+        told = csv.DictReader(io.StringIO(offered[name].make().decode()))
+        assert {row["slice"] for row in told} == {label}, name
+    assert {f"{own}.zip", f"{own}.pdf", "sweep_accuracy_slice_first.png"} <= set(offered)
+    with zipfile.ZipFile(io.BytesIO(offered[f"{own}.zip"].make())) as archive:
+        assert json.loads(archive.read("sweep.json"))["slice"]["name"] == "first"
+        assert archive.read("figures/readings.txt").decode().startswith(f"Of the slice {label}")
     at.selectbox(key="sweeps_slice").set_value("asked")
     visitor.run(at)
     assert visitor.shows(at, "do not estimate how often such things happen")
@@ -175,6 +207,47 @@ def test_a_saved_slice_is_swept_and_every_chart_can_be_of_a_slice(at: AppTest, s
     visitor.run(at)
     assert visitor.shows(at, "No evaluation of this sweep lies in this slice")
     assert "sweeps_download_pdf" not in keys(at, "download_button")
+
+
+def test_an_analysis_is_of_the_results_that_there_are_now(home: Path, sweeps: Sweeps) -> None:
+    dataset = load_dataset()
+    items = [o for o in dataset.observations if o.truth is not None][:5]
+    plan = SweepPlan(
+        "isi_scenes",
+        dataset_digest(dataset),
+        (Condition(),),
+        (ModelChoice("tiny-llava"),),
+        measures=("answer",),
+        observations=tuple(o.id for o in items),
+    )
+
+    def store_results(right: int, failed: int = 0) -> None:
+        """Results of the five: so many right ones, and the last ones failed."""
+        for place, item in enumerate(plan.items(dataset)):
+            o = item.observation
+            if item.key in sweeps.records.finished_items(plan.id):
+                continue
+            made = SweepResult(item.key, "tiny-llava", "natural/none", o.id, o.row, o.family, o.truth_word)
+            verdict = o.truth_word if place < right else "unclear"
+            error = "It ran out of memory." if place >= len(items) - failed else ""
+            made = replace(made, error=error, verdict=None if error else verdict, seconds=1.0 + 0.001 * right)
+            sweeps.records.add_result(plan.id, made)
+
+    desk = Desk(sweep=sweeps.create(plan, dataset), reference="natural/none")
+
+    def accuracy() -> tuple[int, float]:
+        (summary,) = analysed(desk, dataset, plan.id).analysis.summaries
+        return summary.n, summary.values["accuracy"].estimate
+
+    store_results(right=2, failed=2)
+    assert accuracy() == (3, pytest.approx(2 / 3))
+    assert sweeps.retry_failures(plan.id) == 2
+    store_results(right=5)  # what failed is right now, and so five results are five results again
+    assert accuracy() == (5, 0.8)
+    sweeps.delete(plan.id)
+    assert sweeps.create(plan, dataset) == plan.id
+    store_results(right=1)
+    assert accuracy() == (5, 0.2), "the same plan has the same id, but its results are others"
 
 
 def test_an_unknown_model_is_refused_in_one_sentence(at: AppTest, sweeps: Sweeps) -> None:

@@ -16,7 +16,7 @@ from isi_core.domain.evaluation import Evaluation
 from isi_core.domain.home import HOME_VARIABLE
 from isi_core.domain.observation import Dataset
 from isi_core.domain.uncertainty import UncertaintySettings
-from isi_core.measures.statistics import percentile_rank
+from isi_core.measures.statistics import Rank, rank_among
 from isi_core.models.entailment.hugging_face import HuggingFaceEntailment
 from isi_core.models.vlm.hugging_face import HuggingFaceVLM
 from isi_core.studies import averages as files
@@ -103,8 +103,8 @@ def test_every_preset_holds_what_each_of_its_trials_gives(dataset, models, avera
 
 def test_a_values_rank_is_its_place_among_the_datasets(averages):
     values = sorted(averages.presets["natural/none"].measures["predictive_entropy"].values)
-    assert averages.rank("natural/none", "predictive_entropy", values[1]) == pytest.approx(50)
-    assert averages.rank("natural/none", "predictive_entropy", values[-1] + 1) == 100
+    assert averages.rank("natural/none", "predictive_entropy", values[1]) == Rank(1, 1, 3)
+    assert averages.rank("natural/none", "predictive_entropy", values[-1] + 1) == Rank(3, 0, 3)
     assert averages.rank("natural/none", "predictive_entropy", math.nan) is None
     assert averages.rank("uploaded/edited", "predictive_entropy", 1.0) is None
     assert averages.rank("natural/none", "beauty", 1.0) is None
@@ -200,7 +200,7 @@ def test_means_stand_beside_what_the_same_model_made_in_the_same_way(averages, m
         assert (found.mean, found.values, found.own) == (expected.mean, expected.values, True)
     values = averages.presets["natural/none"].measures["semantic_entropy"].values
     found = usual(averages, made, "semantic_entropy")
-    assert found.rank(made.uncertainty.semantic_entropy) == percentile_rank(values[0], values)
+    assert found.rank(made.uncertainty.semantic_entropy) == rank_among(values[0], values)
     assert found.rank(math.nan) is None
     edited = usual(averages, replace(made, trial=replace(made.trial, context_kind="edited")), "semantic_entropy")
     assert (edited.preset, edited.own, edited.mean) == ("natural/none", False, found.mean)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from isi_core.domain.errors import InputError
 from isi_core.domain.palette import CONTEXT, IMAGE, OTHER, QUESTION
+from isi_core.measures.statistics import Rank
 from isi_core.reports.charts import (
     attention_figure,
     cluster_figure,
@@ -79,10 +80,12 @@ def test_attention_has_its_inputs_colours_and_the_means_as_ticks(relative):
     assert colours == {"domain": names, "range": [IMAGE, CONTEXT, QUESTION, OTHER][: len(names)]}
     assert "tick" in figure.reading
     assert "tick" not in attention_figure(attribution(), relative).reading
-    of = attention_figure(attribution(), relative, means, {"image": 62.5, "question": 0.0}, "the natural picture")
+    ranks = {"image": Rank(5, 1, 8), "context": Rank(2, 6, 8), "question": Rank(0, 0, 8)}
+    of = attention_figure(attribution(), relative, means, ranks, "the natural picture")
     assert "the tick is the dataset mean with the natural picture." in of.reading
     assert of.reading.endswith(
-        "Among the dataset's observations with the natural picture: image above 62.5 %, question above 0 %."
+        "Among the dataset's observations with the natural picture: image above 62.5 %, "
+        "context above 25 % and the same as 75 %, question above none."
     )
 
 
@@ -92,7 +95,8 @@ def test_a_value_says_where_it_lies_among_the_dataset():
     assert "0.500 nats" in figure.reading and "above 66.7 % of the dataset's 3 observations" in figure.reading
     assert "mean, 0.700" in figure.reading
     tied = value_figure(0.0, 0.0, 2.3, 0.1, "semantic entropy", "nats", [0.0] * 9 + [1.0], "the natural picture")
-    assert "above 45 % of the dataset's 10 observations with the natural picture" in tied.reading, "ties count half"
+    of = "of the dataset's 10 observations with the natural picture"
+    assert f", above none and the same as 90 % {of} (grey ticks)" in tied.reading
     alone = value_figure(0.5, 0.0, 1.0, None, "share")
     assert alone.reading == "The diamond is this trial, 0.500."
     wide = value_figure(5.0, 0.0, 1.0, None, "share").chart.to_dict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 
 from isi_core.domain.errors import InputError
-from isi_core.measures.statistics import auc_interval
+from isi_core.measures.statistics import auc_interval, wilson_interval
 from isi_core.studies.failure.plan import FailurePlan
 from isi_core.studies.failure.quiz import (
     SAYINGS,
+    Question,
     Quiz,
     Reply,
     add_reply,
@@ -21,8 +23,8 @@ from isi_core.studies.failure.quiz import (
     new_quiz,
     reply_rows,
     save_quiz,
-    standings,
 )
+from isi_core.studies.failure.quiz_standings import standings
 from isi_core.studies.failure.results import BenchmarkResult, Case, ExplainerScore, Pool
 
 NOW = "2026-01-01T00:00:00+00:00"
@@ -106,7 +108,12 @@ def test_what_people_reached_stands_beside_the_explainer(result: BenchmarkResult
     assert [quiz.replies for quiz in load_quizzes(tmp_path, result.plan.digest)] == [quiz.replies for quiz in done]
     shown, bare, probe = standings(result, done)
     assert (shown.who, bare.who, probe.who) == ("people, explained", "people, unexplained", "last-token @ 3")
-    assert (shown.n, bare.n, probe.n) == (60, 60, 120)
+    asked = {reply.case for quiz in done for reply in quiz.replies}
+    assert 40 < len(asked) < 60 and (shown.n, bare.n) == (60, 60)
+    assert (shown.persons, bare.persons, probe.persons) == (6, 6, 0)
+    assert probe.n == probe.cases == len(asked)  # the explainer says the same of a case however often it is asked
+    assert shown.cases == len({r.case for quiz in done for r in quiz.replies if r.explained})
+    assert shown.interval == "persons and cases resampled"
     assert shown.auc is not None and bare.auc is not None and probe.auc is not None
     assert shown.auc.low > 0.5 and bare.auc.low < 0.5 < bare.auc.high
     assert shown.accuracy.low > 0.6 > bare.accuracy.low
@@ -115,16 +122,65 @@ def test_what_people_reached_stands_beside_the_explainer(result: BenchmarkResult
         shown.accuracy.estimate * 60
     )
     told = dict(zip(result.scores[0].case_ids, result.scores[0].scores, strict=True))
-    again = auc_interval([r["model_right"] for r in rows], [told[r["case"]] for r in rows])
-    assert probe.auc.estimate == pytest.approx(again.estimate)
+    once = auc_interval([result.case(case).success for case in asked], [told[case] for case in asked])
+    assert (probe.auc.estimate, probe.auc.low) == (pytest.approx(once.estimate), pytest.approx(once.low))
+    # Whoever takes the quiz again adds nothing to what is known of the explainer, and little to what is of people.
+    twice = standings(result, done * 2)
+    assert twice[2] == probe and twice[0].n == 120 and (twice[0].persons, twice[0].cases) == (6, shown.cases)
+    width = shown.accuracy.high - shown.accuracy.low
+    assert twice[0].accuracy.high - twice[0].accuracy.low > 0.9 * width
+
+
+def _replies(quiz: Quiz, said: Callable[[Question], str]) -> Quiz:
+    return replace(quiz, replies=tuple(Reply(q.case, q.explained, said(q), 1.0, NOW) for q in quiz.questions))
+
+
+def test_peoples_intervals_know_whose_replies_they_are(result: BenchmarkResult) -> None:
+    def right(question: Question) -> str:
+        return "surely right" if result.case(question.case).success else "surely wrong"
+
+    def wrong(question: Question) -> str:
+        return "surely wrong" if result.case(question.case).success else "surely right"
+
+    quizzes = [new_quiz(result, "last-token", "", seed, NOW) for seed in range(8)]
+    # Half of the people always right, half always wrong: eight observations, not eighty.
+    split = standings(result, [_replies(q, right if i % 2 else wrong) for i, q in enumerate(quizzes)])[0]
+    naive = wilson_interval(40, 80)
+    assert split.persons == 8 and split.n == 80 and split.accuracy.estimate == 0.5
+    assert split.accuracy.high - split.accuracy.low > 2 * (naive.high - naive.low)
+    assert split.auc is not None and split.auc.high - split.auc.low > 0.5
+    # Everybody right about the same ten cases: no more is known than of ten.
+    same = [replace(quizzes[0], id=f"quiz_{i:05d}_0", person=f"person {i}") for i in range(8)]
+    sure = standings(result, [_replies(q, right) for q in same])[0]
+    assert (sure.n, sure.cases, sure.persons) == (80, 10, 8)
+    assert sure.accuracy.low == pytest.approx(wilson_interval(10, 10).low) and "too narrow" in sure.degenerate
+    # One person, however the name is written: cases alone are resampled.
+    one = [replace(q, person=name) for q, name in zip(quizzes[:2], ("Ann", "ann"), strict=True)]
+    alone = standings(result, [_replies(q, lambda q: "probably right") for q in one])[0]
+    assert alone.persons == 1 and alone.interval == "one person, cases resampled"
+    assert alone.auc is not None and alone.auc.estimate == 0.5 and "by construction" in alone.degenerate
+    few = standings(result, [replace(one[0], replies=_replies(one[0], right).replies[:1])])[0]
+    assert few.auc is None and few.cases == 1 and 0 < few.accuracy.high - few.accuracy.low < 1
 
 
 def test_an_explanation_tells_the_score_and_not_the_answer(result: BenchmarkResult) -> None:
     quiz = new_quiz(result, "last-token", "", 0, NOW)
     case = quiz.questions[0].case
     said = explanation(result, quiz, case)
-    value = dict(zip(result.scores[0].case_ids, result.scores[0].scores, strict=True))[case]
+    score = result.scores[0]
+    value = dict(zip(score.case_ids, score.scores, strict=True))[case]
     assert f"{value:.0%}" in said[0] and "judged most alike" in said[1]
+    others = [v for name, v in zip(score.case_ids, score.scores, strict=True) if name != case]
+    below = sum(v < value for v in others)
+    assert said[0].endswith(f"; that is higher than for {100 * below / 59:.3g}% of the other test cases.")
+    # Where most are the same it does not claim to be above half of them.
+    for values, words in (
+        ({case: 0.5}, "; that is the same as for all other test cases."),
+        ({case: 0.5, score.case_ids[-1]: 0.4}, "higher than for 1.69% of the other test cases, and the same as for 98"),
+        ({case: 0.5, score.case_ids[-1]: 0.6}, "higher than for none of the other test cases, and the same as for 98"),
+    ):
+        tied = replace(score, scores=tuple(values.get(name, 0.5) for name in score.case_ids))
+        assert words in explanation(replace(result, scores=(tied,)), quiz, case)[0]
     changed = replace(result, cases=tuple(replace(c, success=c.success ^ (c.id == case)) for c in result.cases))
     assert explanation(changed, quiz, case) == said  # its own outcome does not enter
     assert set(SAYINGS.values()) == {0.0, 0.3, 0.7, 1.0}

@@ -19,7 +19,7 @@ from isi_core.measures.statistics import auc_bootstrap, auc_interval, compare_au
 from isi_core.reports import failure_figures, failure_tables
 from isi_core.reports.charts import figure_png, figure_svg
 from isi_core.reports.failure_cases import FORESEEN, MISSED, surest_cases
-from isi_core.reports.failure_panels import MOST_RULES, LayerPoint, Panel, Rule, layer_figure
+from isi_core.reports.failure_panels import MOST_RULES, LayerPoint, Panel, Rule, interval_words, layer_figure
 from isi_core.reports.failure_report import build_failure_report
 from isi_core.reports.failure_words import conclusions, name_of, paired, ranked
 from isi_core.studies.failure.plan import FailurePlan
@@ -233,6 +233,28 @@ def test_every_figure_tells_of_a_severe_finding() -> None:
         assert b"Severe finding" in figure_svg(figure), figure.name
     for figure in failure_figures.every_figure(clean, ["last-token"]):
         assert "Severe" not in specification(figure), figure.name
+
+
+def test_a_null_and_a_control_without_layers_speak_of_none() -> None:
+    whole = benchmark()
+    null = PermutationNull("option-margin", (), 0.53, (0.52, 0.55, 0.5, 0.54), 0.55, 0.6)
+    shuffled = score("option-margin", None, whole.cases, 0.0, 50)
+    result = replace(whole, permutation=null, control=(shuffled,))
+    drawn = failure_figures.permutation_figure(result)
+    assert "how high the score of Option margin comes out" in drawn.reading and "layer" not in drawn.reading
+    bars = json.dumps(drawn.chart.to_dict()["layer"][0]["encoding"])
+    assert '"test AUC (0 to 1)"' in bars and "layer" not in bars and "highest" not in bars
+    control = failure_figures.control_figure(result)
+    assert "labels shuffled" in specification(control) and "decoder layer" not in specification(control)
+    assert f"the 99.9 % interval ({interval_words(shuffled.auc)}) must hold the dashed 0.5" in control.reading
+    assert figure_png(control).startswith(b"\x89PNG") and figure_png(drawn).startswith(b"\x89PNG")
+    made = [figure.name for figure in failure_figures.every_figure(result, ["option-margin"])]
+    assert {"failure_permutation_null", "failure_control"} <= set(made)
+    said = next(c.sentence for c in conclusions(result) if "shuffles" in c.sentence)
+    assert "the score reaches" in said and said.endswith("luck gives as much.") and "layer" not in said
+    assert "With shuffled labels the interval holds 0.5, as it must." in [c.sentence for c in conclusions(result)]
+    layered = failure_figures.permutation_figure(whole)
+    assert "the best of 3 layers of" in layered.reading and "highest test AUC over the layers" in specification(layered)
 
 
 def test_panels_share_their_scale_and_order_layers_by_number() -> None:

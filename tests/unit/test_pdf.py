@@ -161,7 +161,7 @@ def test_a_mean_that_stands_in_is_named_beside_the_attention_too():
         _, pages = _read(build_report([shown], averages=_averages()))
         text = " ".join(pages)
         assert ("the tick is the dataset mean with the natural picture and no context." in text) == expected
-        assert "Among the dataset's observations" in text and "image above 50 %" in text
+        assert "Among the dataset's observations" in text and "image above none" in text
 
 
 def test_each_trial_stands_beside_the_averages_of_its_own_dataset():

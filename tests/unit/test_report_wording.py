@@ -17,7 +17,8 @@ from isi_core.domain.interventions import (
     QuestionPreset,
     TextLabel,
 )
-from isi_core.reports.wording import intervention_words, judgement, number, one_line, plain, provenance
+from isi_core.measures.statistics import Rank
+from isi_core.reports.wording import intervention_words, judgement, number, one_line, plain, provenance, rank_words
 from tests.evaluations import evaluation
 
 
@@ -40,6 +41,20 @@ def test_numbers_have_three_significant_digits():
     }
     assert {value: number(value) for value in shown} == shown
     assert number(None) == "–"
+
+
+def test_a_rank_never_claims_more_than_lies_below():
+    said = {
+        (5, 0, 8): "above 62.5 %",
+        (5, 1, 8): "above 62.5 %",  # the one that is the same is the trial itself, among its dataset's
+        (25, 25, 100): "above 25 % and the same as 25 %",
+        (0, 99, 100): "above none and the same as 99 %",
+        (0, 100, 100): "the same as all",
+        (0, 0, 4): "above none",
+        (0, 1, 1): "above none",
+        (4, 0, 4): "above all",
+    }
+    assert {counts: rank_words(Rank(*counts)) for counts in said} == said
 
 
 @pytest.mark.parametrize(

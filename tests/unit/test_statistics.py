@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from isi_core.domain.errors import InputError
 from isi_core.measures.statistics import (
     Interval,
+    Rank,
     auc_interval,
     bootstrap_interval,
     compare_aucs,
     holm,
     mcnemar,
     paired_bootstrap,
-    percentile_rank,
+    paired_rate_difference,
+    rank_among,
     wilson_interval,
 )
 
@@ -116,6 +120,65 @@ def test_impossible_proportions(successes: int, n: int) -> None:
         wilson_interval(successes, n)
 
 
+def pairs(both: int, first_only: int, second_only: int, neither: int) -> tuple[list[bool], list[bool]]:
+    """The two sides of a fourfold table."""
+    first = [True] * (both + first_only) + [False] * (second_only + neither)
+    return first, [True] * both + [False] * first_only + [True] * second_only + [False] * neither
+
+
+@pytest.mark.parametrize(
+    ("table", "low", "high"),
+    [
+        # Altman et al., Statistics with Confidence, 2nd edition, 2000, table 6.2.
+        ((14, 5, 0, 22), 0.011, 0.226),
+        # Fagerland, Lydersen & Laake, Statistical Analysis of Contingency Tables, 2017, chapter 8.
+        ((59, 6, 16, 80), -0.1186, -0.0046),
+    ],
+)
+def test_difference_of_paired_rates_as_published(table: tuple[int, int, int, int], low: float, high: float) -> None:
+    found = paired_rate_difference(*pairs(*table))
+    assert found.estimate == pytest.approx((table[1] - table[2]) / sum(table)) and found.n == sum(table)
+    places = 3 if low == 0.011 else 4
+    assert (round(found.low, places), round(found.high, places)) == (low, high)
+
+
+@STEADY
+@given(*[st.integers(0, 25)] * 4)
+def test_difference_of_paired_rates_is_an_interval_with_a_width(a: int, b: int, c: int, d: int) -> None:
+    if a + b + c + d == 0:
+        return
+    found, other = paired_rate_difference(*pairs(a, b, c, d)), paired_rate_difference(*pairs(a, c, b, d))
+    assert -1 <= found.low <= found.estimate <= found.high <= 1
+    assert found.high - found.low > 0.05, "at most 100 pairs leave much open, also where none differs or all do"
+    assert (other.low, other.high) == pytest.approx((-found.high, -found.low))
+    wrong = paired_rate_difference(*pairs(d, b, c, a))  # right and wrong, and so the sides, change places
+    assert (wrong.low, wrong.high) == pytest.approx((found.low, found.high))
+
+
+def test_difference_of_paired_rates_covers_the_truth() -> None:
+    """Its chance to hold the true difference, over every table that 10 pairs can give; a bootstrap's is far lower."""
+    n, (both, first_only, second_only) = 10, (0.85, 0.1, 0.0)
+    tables = [(a, b, c, n - a - b - c) for a in range(n + 1) for b in range(n + 1 - a) for c in range(n + 1 - a - b)]
+    weights = stats.multinomial(n, [both, first_only, second_only, 1 - both - first_only - second_only]).pmf(tables)
+
+    def coverage(interval: Callable[..., Interval]) -> float:
+        held = 0.0
+        for table, weight in zip(tables, weights, strict=True):
+            if weight > 1e-9:
+                found = interval(*pairs(*table))
+                held += weight * (found.low <= first_only - second_only <= found.high)
+        return held
+
+    assert coverage(paired_rate_difference) > 0.95
+    assert coverage(lambda a, b: paired_bootstrap(a, b, n=400)) < 0.75
+
+
+def test_paired_rates_that_are_none_are_refused() -> None:
+    for first, second in (([], []), ([True], [True, False]), ([0.5], [1.0])):
+        with pytest.raises(InputError):
+            paired_rate_difference(first, second)
+
+
 def test_mcnemar_by_hand() -> None:
     first = [True] * 8 + [False] * 1 + [True] * 20 + [False] * 5
     second = [False] * 8 + [True] * 1 + [True] * 20 + [False] * 5
@@ -130,15 +193,15 @@ def test_mcnemar_by_hand() -> None:
         mcnemar([True], [True, False])
 
 
-def test_percentile_rank() -> None:
-    assert percentile_rank(2.0, [1.0, 2.0, 3.0, 4.0]) == 37.5
-    assert percentile_rank(0.0, [1.0, 2.0]) == 0.0
-    assert percentile_rank(9.0, [1.0, 2.0]) == 100.0
-    assert percentile_rank(1.0, [1.0, 1.0]) == 50.0
+def test_a_rank_counts_what_is_below_and_what_is_the_same() -> None:
+    assert rank_among(2.0, [1.0, 2.0, 3.0, 4.0]) == Rank(1, 1, 4)
+    assert rank_among(0.0, [1.0, 2.0]) == Rank(0, 0, 2)
+    assert rank_among(9.0, [1.0, 2.0]) == Rank(2, 0, 2)
+    assert rank_among(1.0, [1.0, 1.0 + 1e-7, 2.0]) == Rank(0, 2, 3)
     with pytest.raises(InputError):
-        percentile_rank(math.nan, [1.0])
+        rank_among(math.nan, [1.0])
     with pytest.raises(InputError):
-        percentile_rank(1.0, [])
+        rank_among(1.0, [])
 
 
 # -- several tests --------------------------------------------------------------------------

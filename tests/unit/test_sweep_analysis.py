@@ -16,10 +16,11 @@ from PIL import Image
 from pypdf import PdfReader
 
 from isi_core.domain.errors import InputError
-from isi_core.measures.statistics import paired_bootstrap, wilson_interval
+from isi_core.measures.statistics import paired_bootstrap, paired_rate_difference, wilson_interval
 from isi_core.reports import sweep_breakdowns, sweep_export, sweep_figures, sweep_tables
-from isi_core.reports.charts import figure_png, figure_svg
+from isi_core.reports.charts import Figure, figure_png, figure_svg
 from isi_core.reports.published import published_means, published_note
+from isi_core.reports.sweep_part import WHOLE, Part
 from isi_core.reports.sweep_report import sweep_report
 from isi_core.reports.wording import duration
 from isi_core.store.sweeps import PlannedGroup, SweepRecord, SweepResult
@@ -100,9 +101,60 @@ def test_effects_are_paired_and_adjusted(analysis: Analysis, results: list[Sweep
     assert change.estimate == -0.75 and change.high < 0
     assert contradictory.differences["semantic_entropy"].estimate == 0
     here = [1.0] * 10 + [0.0] * 30
-    assert change == paired_bootstrap(here, [1.0] * N, n=2_000)
+    assert change == paired_rate_difference(here, [1.0] * N)
+    attention = [0.1 + 0.001 * place for place in range(2, N + 1)]
+    assert noisy.differences["attention_context"].estimate == pytest.approx(0), "the same under every condition"
+    assert not noisy.differences["attention_context"].bounded
+    shifted = [
+        replace(r, measured={**r.measured, "attention_context": (r.place % 7) / 7}) if r.condition == KEYS[2] else r
+        for r in results
+    ]
+    spread = analyse(shifted, MODELS, KEYS).effects[1].differences["attention_context"]
+    assert spread == paired_bootstrap([(place % 7) / 7 for place in range(2, N + 1)], attention, n=2_000)
     other = analyse(results, MODELS, KEYS, reference=KEYS[1])
     assert other.effects[0].differences["accuracy"].estimate == 0.75
+
+
+def test_no_spread_is_not_taken_for_certainty() -> None:
+    def three(said: dict[str, str]) -> Analysis:
+        made = [result("m", key, place, said[key], 0.0) for key in said for place in (1, 3, 5)]  # the truth is yes
+        return analyse(made, ["m"], list(said))
+
+    # Right under both: that three observations keep their answer does not mean that all would.
+    (same,) = three({"a": "yes", "b": "yes"}).effects
+    kept = same.differences["accuracy"]
+    assert kept.estimate == 0 and kept.low < -0.5 and kept.high > 0.5
+    # All three flip; McNemar's p is 0.25.
+    flipped = three({"a": "yes", "b": "no"})
+    change = flipped.effects[0].differences["accuracy"]
+    assert flipped.effects[0].mcnemar is not None and flipped.effects[0].mcnemar.p_value == 0.25
+    assert change.estimate == -1 and change.low == -1 and -0.3 < change.high < 0
+    # An entropy of zero in three cases, and its change of zero.
+    assert not flipped.summaries[0].values["semantic_entropy"].bounded
+    assert not flipped.effects[0].differences["semantic_entropy"].bounded
+    tables = [
+        sweep_tables.analysis_text(flipped, []),
+        str(sweep_tables.summary_rows(flipped)),
+        text_of(sweep_report(plan(), record(), [result("m", "a", 1, "yes", 0.0)], flipped, [])),
+    ]
+    assert all("no interval" in table and "0 to 0)" not in table for table in tables)
+    entropies = figure_rows(sweep_figures.effect_figure(flipped, "semantic_entropy"))
+    assert [r["bounds"] for r in entropies] == ["none: too few values, or no spread among them"]
+    assert "Newcombe" in sweep_figures.effect_figure(flipped, "accuracy").reading
+    assert "paired bootstrap" in sweep_figures.effect_figure(flipped, "semantic_entropy").reading
+    (first,) = rows(sweep_tables.effects_csv(flipped))
+    assert (first["change_of_semantic_entropy"], first["change_of_semantic_entropy_low"]) == ("0.0", "")
+    json.dumps(sweep_tables.analysis_json(flipped, []), allow_nan=False)
+    # Nor does an entropy that parts two right answers from two wrong ones prove that it always does.
+    apart = [result("m", "a", place, "yes", 0.1 * place) for place in (1, 3, 4, 6)]
+    (found,) = calibrations(apart, ["m"], ["a"])
+    assert found.auroc is not None and found.auroc.estimate == 1 and not found.auroc.bounded
+
+
+def figure_rows(figure: Figure) -> list[dict[str, object]]:
+    """The rows of a chart that have bounds."""
+    sets = figure.chart.to_dict()["datasets"].values()
+    return list({str(r): r for rows in sets for r in rows if "bounds" in r}.values())
 
 
 def test_flips_and_families(analysis: Analysis) -> None:
@@ -240,6 +292,43 @@ def test_an_export_holds_every_number_and_no_formula(
     assert whole["effects"][0]["mcnemar"]["second_only"] == 30
     text = sweep_tables.analysis_text(analysis, found)
     assert "natural/contradictory · tiny-llava · 40 observations" in text and "30 of 40 verdicts differ" in text
+
+
+def test_every_file_of_a_slice_says_that_it_is_of_one(results: list[SweepResult]) -> None:
+    own = [r for r in results if r.family == "a"]
+    found, calibration = analyse(own, MODELS, KEYS), calibrations(own, MODELS, KEYS)
+    part = Part("=mine/../Ä 1", "family: a", "Mind the choice.")
+    assert part.infix == "_slice_mine-1" and Part("切片", "x").infix == "_slice" and WHOLE.infix == ""
+
+    def files(part: Part, pictures: bool) -> dict[str, bytes]:
+        return dict(sweep_export.sweep_files(plan(), record(), own, {}, found, calibration, pictures, part))
+
+    made = files(part, pictures=False)
+    tables = [name for name in made if name.endswith(".csv")]
+    assert len(tables) == 7
+    for name in tables:
+        told = {(r["slice"], r["slice_warning"]) for r in rows(made[name])}
+        assert told == {("'=mine/../Ä 1: family: a", "Mind the choice.")}, name
+    assert json.loads(made["sweep.json"])["slice"] == {
+        "name": "=mine/../Ä 1",
+        "words": "family: a",
+        "warning": "Mind the choice.",
+    }
+    whole = files(WHOLE, pictures=False)
+    assert json.loads(whole["sweep.json"])["slice"] is None
+    assert not any("slice" in whole[name].decode() for name in tables)
+    assert "slice_warning" not in rows(sweep_tables.results_csv(own, part=Part("mine", "family: a")))[0]
+
+
+def test_readings_and_charts_of_a_slice_say_so(results: list[SweepResult], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_export, "every_figure", lambda a, c, p: [sweep_figures.condition_figure(a, "accuracy")])
+    found = analyse(results, MODELS, KEYS)
+    part = Part("mine", "family: a", "Mind the choice.")
+    made = dict(sweep_export.sweep_files(plan(), record(), results, {}, found, [], part=part))
+    assert {"figures/sweep_accuracy_slice_mine.png", "figures/sweep_accuracy_slice_mine.svg"} <= set(made)
+    lines = made["figures/readings.txt"].decode().splitlines()
+    assert lines[:2] == ["Of the slice mine: family: a.", "Mind the choice."]
+    assert lines[3].startswith("sweep_accuracy_slice_mine: One row a condition")
 
 
 def test_a_finished_sweep_gives_the_averages_of_its_models(results: list[SweepResult], tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from isi_core.studies.jobs import Jobs
 from isi_core.studies.sweep import asking, local_engine, run
 from isi_core.studies.sweep.control import PROBE, Sweeps
 from isi_core.studies.sweep.plan import Condition, ModelChoice, Perturbation, SweepPlan, dataset_digest, grid
+from isi_core.studies.vqa import WANTED, evaluate
 from tests.sweeps import DECODING, make_world, world_dataset, world_plan
 
 PATIENCE = 120.0
@@ -290,6 +291,35 @@ def test_what_was_asked_before_is_taken_from_the_store(
     again = {(r.observation, r.verdict, r.run, *r.measured.items()) for r in sweeps.results(second) if r.reused}
     assert before == again
     assert [status.id for status in sweeps.all()] == [second, first] and sweeps.latest() == second
+
+
+def test_a_sweep_keeps_of_earlier_runs_what_it_planned_alone(
+    world: Path, dataset: Dataset, store: Store, sweeps: Sweeps, shelf: Shelf, gate: Gate
+) -> None:
+    conditions = grid(("natural",), ("none",))
+    plans = {
+        measures: world_plan(world, conditions, measures)
+        for measures in (("answer",), ("answer", "uncertainty"), ("answer", "attention"))
+    }
+    # Somebody measured all of two observations by hand before: of one by the strict rule, of the other by the loose.
+    by_hand = []
+    with shelf.vlm(str(world / "llava")) as vlm, shelf.entailment(str(world / "nli")) as entailment:
+        for rule, item in zip(("strict", "loose"), plans["answer",].items(dataset), strict=False):
+            settings = replace(plans["answer",].settings, rule=rule, entailment_model=entailment.record.name)
+            trial = plans["answer",].trial(dataset, item)
+            made = evaluate(trial, vlm, DECODING, WANTED, entailment, settings)
+            by_hand.append(store.save(made, dataset=dataset.name))
+    for measures, plan in plans.items():
+        sweep = sweeps.create(plan, dataset)
+        sweeps.start(sweep)
+        assert sweeps.wait(sweep, PATIENCE).done == 3
+        results = sweeps.results(sweep)
+        reused = {r.run for r in results if r.reused} & set(by_hand)
+        # The entropy by the other rule is no answer to a plan of entropies; to one without it the answer is the same.
+        assert reused == ({by_hand[1]} if "uncertainty" in measures else set(by_hand))
+        kinds = [{name.split("_")[0] for name in r.measured} for r in results]
+        planned = {"uncertainty": {"semantic", "predictive", "n"}, "attention": {"attention"}}
+        assert kinds == [planned.get(measures[-1], set())] * 3, measures
 
 
 def test_failures_are_counted_and_do_not_stop_the_rest(

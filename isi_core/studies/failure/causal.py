@@ -137,7 +137,7 @@ class Tuned:
     Attributes
     ----------
     before, risky, random : share of right answers: untrained, trained on the riskiest inputs, on random ones.
-    risky_gain, random_gain : against untrained; `beyond_random`: the one minus the other (all paired bootstrap).
+    risky_gain, random_gain : against untrained; `beyond_random`: the one minus the other (Newcombe's paired interval).
     slice_failures, random_failures : share of the slice's inputs that the untrained model got wrong.
     loss : mean loss of the first and of the last quarter of the steps, on the risky slice, in nats.
     """

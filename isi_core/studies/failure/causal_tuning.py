@@ -9,7 +9,7 @@ import numpy as np
 from isi_core.domain.errors import InputError, ModelError
 from isi_core.domain.progress import Progress, part_of
 from isi_core.domain.trial import Trial
-from isi_core.measures.statistics import Interval, paired_bootstrap
+from isi_core.measures.statistics import Interval, paired_rate_difference
 from isi_core.models.vlm.hugging_face import HuggingFaceVLM
 from isi_core.models.vlm.tuning import TunedCopy, tuning_prompts, why_not
 from isi_core.studies.failure.causal import CausalPlan, Tuned
@@ -80,7 +80,7 @@ def tune(
     quarter = max(1, len(losses) // 4)
 
     def gain(first: str, second: str) -> Interval:
-        return paired_bootstrap(right[first], right[second], level=plan.level, seed=plan.seed)
+        return paired_rate_difference(right[first], right[second], level=plan.level)
 
     return Tuned(
         n=len(truth),

@@ -61,16 +61,17 @@ def pair_sentence(pair: PairedTest) -> str:
 
 def permutation_sentence(null: PermutationNull) -> str:
     """What the permutation null says of the best layer."""
-    over = f"the best of {len(null.layers)} layers" if len(null.layers) > 1 else "the score"
+    layered = len(null.layers) > 1
+    over = f"the best of {len(null.layers)} layers" if layered else "the score"
     told = (
         f"With shuffled labels {over} reaches up to {null.threshold:.3f} in 95 % of {len(null.maxima)} shuffles; "
         f"with the real ones {null.observed:.3f} (p = {null.p_value:.3g})"
     )
     if null.p_value <= 0.05:
-        return f"{told}: this is not luck in picking a layer."
+        return f"{told}: this is not luck{' in picking a layer' if layered else ''}."
     if null.observed > max(null.maxima):
         return f"{told}: no shuffle reached it, but so few shuffles cannot rule out luck; take at least 100."
-    return f"{told}: picking the best layer by luck gives as much."
+    return f"{told}: {'picking the best layer by luck' if layered else 'luck'} gives as much."
 
 
 def control_sentence(result: BenchmarkResult) -> str:
@@ -83,6 +84,8 @@ def control_sentence(result: BenchmarkResult) -> str:
             f"With shuffled labels {len(off)} of {len(result.control)} intervals miss 0.5: something other than the "
             "inputs tells the label. Do not trust these scores."
         )
+    if len(result.control) == 1:
+        return "With shuffled labels the interval holds 0.5, as it must."
     return f"With shuffled labels all {len(result.control)} intervals hold 0.5, as they must."
 
 

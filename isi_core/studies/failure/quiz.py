@@ -15,8 +15,7 @@ from random import Random
 from typing import Any
 
 from isi_core.domain.errors import InputError
-from isi_core.measures.failure_scores import delong_caveat
-from isi_core.measures.statistics import Interval, auc_bootstrap, auc_interval, wilson_interval
+from isi_core.measures.statistics import rank_among
 from isi_core.store.whole_file import write_whole
 from isi_core.studies.failure.results import BenchmarkResult, ExplainerScore
 
@@ -92,25 +91,6 @@ class Quiz:
         return None if self.finished else self.questions[len(self.replies)]
 
 
-@dataclass(frozen=True)
-class Standing:
-    """How well somebody foresaw failure.
-
-    Attributes
-    ----------
-    who : people with the explanation, people without it, or the explainer itself on the same cases.
-    n : replies.
-    auc : by DeLong, or by the bootstrap where `degenerate` says why DeLong means nothing; None with one class alone.
-    accuracy : share of cases rightly called right or wrong (Wilson's interval).
-    """
-
-    who: str
-    n: int
-    auc: Interval | None
-    accuracy: Interval
-    degenerate: str
-
-
 def new_quiz(
     result: BenchmarkResult, explainer: str, person: str, seed: int, created: str, count: int = QUESTIONS
 ) -> Quiz:
@@ -120,7 +100,7 @@ def new_quiz(
     ------
     InputError : the explainer was not scored, or there are fewer than four test cases.
     """
-    score = _score(result, explainer, None)
+    score = score_shown(result, explainer, None)
     rng = Random(f"failure quiz {result.plan.digest} {explainer} {seed}")
     by_class: dict[bool, list[str]] = {True: [], False: []}
     for name in score.case_ids:
@@ -214,17 +194,13 @@ def _read(path: Path) -> Quiz | None:
 
 def explanation(result: BenchmarkResult, quiz: Quiz, case: str) -> list[str]:
     """What the explainer says of a case, and what that was worth on the other test cases; nothing of the answer."""
-    score = _score(result, quiz.explainer, quiz.layer)
+    score = score_shown(result, quiz.explainer, quiz.layer)
     told = dict(zip(score.case_ids, score.scores, strict=True))
     if case not in told:
         raise InputError("The explainer was not asked about this case: start another quiz.")
     mine = told[case]
     others = [value for name, value in told.items() if name != case]
-    lower = sum(value < mine for value in others) + sum(value == mine for value in others) / 2
-    sentences = [
-        f"It gives the model a chance of {mine:.0%} to be right here; that is higher than for "
-        f"{lower / max(1, len(others)):.0%} of the other test cases."
-    ]
+    sentences = [f"It gives the model a chance of {mine:.0%} to be right here{_among(mine, others)}."]
     close = sorted((abs(value - mine), name) for name, value in told.items() if name != case)[:10]
     if len(close) >= 5:
         right = sum(result.case(name).success for _, name in close)
@@ -232,42 +208,23 @@ def explanation(result: BenchmarkResult, quiz: Quiz, case: str) -> list[str]:
     return sentences
 
 
-def standings(result: BenchmarkResult, quizzes: Sequence[Quiz], level: float = 0.95) -> list[Standing]:
-    """People with and without the explanation, and the explainers on the very cases that were asked."""
-    found = []
-    asked: dict[tuple[str, int | None], list[str]] = {}
-    for explained, who in ((True, "people, explained"), (False, "people, unexplained")):
-        replies = [reply for quiz in quizzes for reply in quiz.replies if reply.explained is explained]
-        if replies:
-            truth = [result.case(reply.case).success for reply in replies]
-            found.append(_standing(who, truth, [reply.score for reply in replies], level))
-    for quiz in quizzes:
-        asked.setdefault((quiz.explainer, quiz.layer), []).extend(reply.case for reply in quiz.replies)
-    for (explainer, layer), cases in asked.items():
-        if not cases:
-            continue
-        score = _score(result, explainer, layer)
-        told = dict(zip(score.case_ids, score.scores, strict=True))
-        truth = [result.case(case).success for case in cases]
-        found.append(_standing(score.key, truth, [told[case] for case in cases], level))
-    return found
-
-
-def _standing(who: str, truth: Sequence[bool], scores: Sequence[float], level: float) -> Standing:
-    both = len(set(truth)) == 2
-    caveat = delong_caveat(truth, scores) if both else "all cases were of one class"
-    auc = None
-    if both:
-        auc = auc_bootstrap(truth, scores, level) if caveat else auc_interval(truth, scores, level)
-    hits = sum((value > 0.5) == right for value, right in zip(scores, truth, strict=True))
-    return Standing(who, len(truth), auc, wilson_interval(hits, len(truth), level), caveat)
+def _among(mine: float, others: Sequence[float]) -> str:
+    """Where a chance lies among those of the other test cases, as the end of a sentence; "" without any."""
+    if not others:
+        return ""
+    rank = rank_among(mine, others)
+    if rank.same == rank.n:
+        return "; that is the same as for all other test cases"
+    below = f"{100 * rank.below / rank.n:.3g}%"
+    same = f", and the same as for {100 * rank.same / rank.n:.3g}%" if rank.same else ""
+    return f"; that is higher than for {below if rank.below else 'none'} of the other test cases{same}"
 
 
 def reply_rows(result: BenchmarkResult, quizzes: Sequence[Quiz]) -> list[dict[str, Any]]:
     """Every reply as a row of a table, with the truth and what the explainer said."""
     rows = []
     for quiz in quizzes:
-        score = _score(result, quiz.explainer, quiz.layer)
+        score = score_shown(result, quiz.explainer, quiz.layer)
         told = dict(zip(score.case_ids, score.scores, strict=True))
         for place, reply in enumerate(quiz.replies, start=1):
             case = result.case(reply.case)
@@ -291,7 +248,7 @@ def reply_rows(result: BenchmarkResult, quizzes: Sequence[Quiz]) -> list[dict[st
     return rows
 
 
-def _score(result: BenchmarkResult, explainer: str, layer: int | None) -> ExplainerScore:
+def score_shown(result: BenchmarkResult, explainer: str, layer: int | None) -> ExplainerScore:
     """The explainer's score at that layer, or at its chosen one."""
     for score in result.scores:
         if score.explainer == explainer and layer is not None and score.layer == layer:

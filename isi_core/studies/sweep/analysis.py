@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from isi_core.domain.errors import InputError
 from isi_core.measures.statistics import (
@@ -14,6 +14,7 @@ from isi_core.measures.statistics import (
     holm,
     mcnemar,
     paired_bootstrap,
+    paired_rate_difference,
     wilson_interval,
 )
 from isi_core.store.sweeps import SweepResult
@@ -29,6 +30,8 @@ MEANS = (
 )
 """Entropies in nats; attention shares are the relative ones, which sum to one."""
 RESAMPLES = 2_000
+_ROUNDING = 1e-6
+"""Measures of one answer differ by less than this, whether it was asked alone or side by side with others."""
 _EXPECTED = {"yes": 1.0, "no": 0.0}
 
 
@@ -37,7 +40,7 @@ class Summary:
     """One model under one condition: each of `RATES` and `MEANS` that was measured, with its interval.
 
     Intervals are bootstrapped over observations; a rate of 0 or 1 has Wilson's instead, since resamples of equal
-    values never differ and would pretend to be certain.
+    values never differ and would pretend to be certain. For the same reason a mean of equal values has no bounds.
     """
 
     model: str
@@ -54,7 +57,9 @@ class Effect:
     ----------
     n : observations under both.
     flips : of them, those with another verdict.
-    differences : condition minus reference, for each of `RATES` and `MEANS`; paired bootstrap.
+    differences : condition minus reference, for each of `RATES` and `MEANS`. Rates have Newcombe's interval for paired
+        proportions, as a bootstrap of few flips is too narrow, and of none pretends to be certain; means have the
+        paired bootstrap's, and no bounds where all differences are equal.
     mcnemar : of right against wrong (`first` the condition, `second` the reference); None where no truth is known.
     p_adjusted : its p-value by Holm's method, over the model's conditions; None likewise.
     """
@@ -199,7 +204,21 @@ def _summary(model: str, condition: str, cell: Sequence[SweepResult], resamples:
 def _interval(name: str, values: Sequence[float], resamples: int) -> Interval:
     if name in RATES and len(set(values)) == 1:
         return wilson_interval(int(sum(values)), len(values))
-    return bootstrap_interval(values, n=resamples)
+    return _unless_equal(bootstrap_interval(values, n=resamples), values)
+
+
+def _difference(name: str, here: Sequence[float], there: Sequence[float], resamples: int) -> Interval:
+    if name in RATES:
+        return paired_rate_difference(here, there)
+    found = paired_bootstrap(here, there, n=resamples)
+    return _unless_equal(found, [a - b for a, b in zip(here, there, strict=True)])
+
+
+def _unless_equal(found: Interval, values: Sequence[float]) -> Interval:
+    """The interval without its bounds where the values are equal: their spread is not known, it is not zero."""
+    if max(values) - min(values) <= _ROUNDING:
+        return replace(found, low=math.nan, high=math.nan)
+    return found
 
 
 def paired(
@@ -222,7 +241,7 @@ def _effects(model: str, cells: dict[str, list[SweepResult]], reference: str, re
         for name in (*RATES, *MEANS):
             here, there = paired(cell, base, lambda r, name=name: value(r, name))  # type: ignore[misc]
             if here:
-                differences[name] = paired_bootstrap(here, there, n=resamples)
+                differences[name] = _difference(name, here, there, resamples)
         here, there = paired(cell, base, lambda r: value(r, "accuracy"))
         test = mcnemar(here, there) if here else None
         n, flips = _differ(cell, base)

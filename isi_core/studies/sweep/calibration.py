@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from isi_core.measures.statistics import Interval, auc_interval
 from isi_core.store.sweeps import SweepResult
 from isi_core.studies.sweep.analysis import is_right
 
+_NO_WIDTH = 1e-6
 SCORES = ("semantic_entropy", "predictive_entropy")
 
 
@@ -31,7 +32,7 @@ class Calibration:
     score : one of `SCORES`, in nats.
     n, wrong : answers whose truth is known, and those of them that are wrong; an unclear answer is wrong.
     auroc : probability that a wrong answer has the higher entropy (ties count half), DeLong's interval; None where
-        all answers are right or all are wrong.
+        all answers are right or all are wrong, no bounds where the entropies of the two are fully apart.
     curve : from the surest answers to all; equally sure ones come together, since no threshold parts them.
     area : area under that curve, the mean risk over coverages from 0 to 1; below `wrong / n` where entropy helps.
     """
@@ -75,10 +76,16 @@ def _calibration(model: str, condition: str, score: str, wrong: Sequence[bool], 
         score=score,
         n=len(wrong),
         wrong=sum(wrong),
-        auroc=auc_interval(wrong, scores) if both else None,
+        auroc=_auroc(wrong, scores) if both else None,
         curve=curve,
         area=area_under(curve),
     )
+
+
+def _auroc(wrong: Sequence[bool], scores: Sequence[float]) -> Interval:
+    """DeLong's interval, without bounds where its variance is zero: a few answers that are apart prove nothing."""
+    found = auc_interval(wrong, scores)
+    return replace(found, low=math.nan, high=math.nan) if found.high - found.low < _NO_WIDTH else found
 
 
 def risk_coverage(wrong: Sequence[bool], scores: Sequence[float]) -> tuple[Coverage, ...]:

@@ -8,7 +8,7 @@ on whichever engine. Only this process writes into the store.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
@@ -25,6 +25,7 @@ from isi_core.store.sweeps import SweepRecords, SweepResult
 from isi_core.studies.averaging import measure_values
 from isi_core.studies.sweep.asking import Failure, failure_of, measured
 from isi_core.studies.sweep.plan import ModelChoice, SweepItem, SweepPlan
+from isi_core.studies.vqa import Wanted
 
 FAILURES_IN_A_ROW = 25
 """So many failures of the model one after the other end the work: its server is down, not one trial at fault."""
@@ -243,7 +244,7 @@ class ModelPart:
                 SweepResult(
                     **_about(item),
                     verdict=made.answer.verdict if made.answer else "unclear",
-                    measured=measure_values(made),
+                    measured=planned_values(made, self.plan.measures),
                     seconds=seconds,
                     run=run,
                     reused=known is not None,
@@ -301,6 +302,21 @@ class _Watched:
         self.within("", 0.0)
         if self.stopping:
             raise Cancelled("The sweep was stopped.")
+
+
+def planned_values(evaluation: Evaluation, measures: Collection[Wanted]) -> dict[str, float]:
+    """`measure_values` of what a plan measures alone.
+
+    A stored evaluation may hold more than was planned. Kept, it would give the sweep means over the few observations
+    that somebody happened to ask about, and entropies under another rule than the plan's.
+    """
+    return measure_values(
+        replace(
+            evaluation,
+            uncertainty=evaluation.uncertainty if "uncertainty" in measures else None,
+            attribution=evaluation.attribution if "attention" in measures else None,
+        )
+    )
 
 
 def _spread(items: list[SweepItem], limit: int | None) -> list[SweepItem]:

@@ -19,15 +19,14 @@ from isi_core.studies.failure.quiz import (
     Question,
     Quiz,
     Reply,
-    Standing,
     add_reply,
     explanation,
     load_quizzes,
     new_quiz,
     reply_rows,
     save_quiz,
-    standings,
 )
+from isi_core.studies.failure.quiz_standings import Standing, standings
 from isi_core.studies.failure.results import BenchmarkResult
 from isi_core.ui import resources
 from isi_core.ui.bound import bound, guarded
@@ -165,8 +164,10 @@ def _standings(result: BenchmarkResult, quizzes: list[Quiz]) -> None:
     st.dataframe([_row(entry) for entry in found], hide_index=True, width="stretch", key="failure_quiz_table")
     st.caption(
         "AUC: how often a case the model got right was held for likelier right than one it got wrong (0.5 is chance); "
-        "accuracy: share of cases called rightly. 95 % intervals; the explainer is scored on the very cases that "
-        "people were asked. With twenty replies intervals are wide: let several people take the quiz."
+        "accuracy: share of cases called rightly. The explainer is scored on the very cases that people were asked, "
+        "each once. Replies of one person, and replies to one case, go together: the 95 % intervals of people "
+        "resample both; of one person alone they speak of that person only. A quiz without a name counts as a person "
+        "of its own. With twenty replies intervals are wide: let several people take the quiz."
     )
     _verdict(found)
 
@@ -179,18 +180,21 @@ def _verdict(found: list[Standing]) -> None:
     gap = shown.accuracy.estimate - bare.accuracy.estimate
     overlap = shown.accuracy.low <= bare.accuracy.high and bare.accuracy.low <= shown.accuracy.high
     said = "the intervals overlap: no evidence that it helps" if overlap else "the intervals are apart"
-    st.markdown(f"With the explanation people are right {gap:+.0%} more often; {said}.")
+    st.markdown(f"With the explanation people's accuracy changes by {100 * gap:+.0f} percentage points; {said}.")
 
 
-def _row(entry: Standing) -> dict[str, str | int]:
+def _row(entry: Standing) -> dict[str, str]:
     who = entry.who if entry.who.startswith("people") else name_of_key(entry.who)
     return {
         "who": who,
-        "replies": entry.n,
+        "persons": str(entry.persons) if entry.persons else "",
+        "replies": str(entry.n) if entry.persons else "",
+        "cases": str(entry.cases),
         "AUC": "not known" if entry.auc is None else number(entry.auc.estimate),
         "AUC interval": "" if entry.auc is None or not entry.auc.bounded else _bounds(entry.auc.low, entry.auc.high),
         "accuracy": number(entry.accuracy.estimate),
         "accuracy interval": _bounds(entry.accuracy.low, entry.accuracy.high),
+        "intervals by": entry.interval,
         "note": entry.degenerate,
     }
 

@@ -46,6 +46,12 @@ def show(desk: Desk, runs: list[StoredRun]) -> None:
         frame.provenance(made[0])
         return
     _settings(runs, made)
+    grouped = {m.uncertainty.settings for m in made if m.uncertainty}
+    if len(grouped) > 1:
+        st.caption(
+            "The entropies of these runs follow different ways of grouping answers (row *Grouping* above): part of "
+            "their difference may come from that."
+        )
     frame.figure(charts.comparison_figure(made, names(runs)), "runs_comparison")
 
 

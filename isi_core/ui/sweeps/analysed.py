@@ -10,6 +10,7 @@ import streamlit as st
 
 from isi_core.domain.errors import InputError
 from isi_core.domain.observation import Dataset
+from isi_core.reports.sweep_part import WHOLE, Part
 from isi_core.ui import resources
 from isi_core.ui.sweeps import engine
 from isi_core.ui.sweeps.desk import Desk
@@ -28,16 +29,14 @@ class Analysed:
     Attributes
     ----------
     results : those that were analysed, failures among them.
-    slice_words : the slice they were narrowed to, in words; "" for all.
-    warning : what must be said beside numbers over that slice.
+    part : the slice they were narrowed to.
     """
 
     plan: SweepPlan
     results: list[SweepResult]
     analysis: Analysis
     calibration: list[Calibration]
-    slice_words: str = ""
-    warning: str = ""
+    part: Part = WHOLE
 
 
 def analysed(desk: Desk, dataset: Dataset, sweep: str) -> Analysed:
@@ -47,10 +46,9 @@ def analysed(desk: Desk, dataset: Dataset, sweep: str) -> Analysed:
     ------
     InputError : there is no result yet, or none in the slice.
     """
-    status = engine.sweeps().status(sweep)
-    folder, count = resources.store().folder, status.done + status.failed
+    folder, stamp = resources.store().folder, engine.sweeps().records.stamp(sweep)
     if not desk.slice:
-        return _analysed(folder, sweep, count, desk.reference, None, "", "")
+        return _analysed(folder, sweep, stamp, desk.reference, None, WHOLE)
     from isi_core.store.run_search import runs_stamp
     from isi_core.studies.slices import find_slice, slice_members, slice_warning, slice_words
 
@@ -59,21 +57,20 @@ def analysed(desk: Desk, dataset: Dataset, sweep: str) -> Analysed:
     key = dataset, wanted, runs_stamp(resources.store()) if wanted.needs_runs else None
     if desk.members[0] != key:
         desk.members = key, tuple(o.id for o in slice_members(resources.store(), dataset, wanted))
-    words = f"{desk.slice}: {slice_words(wanted)}"
-    return _analysed(folder, sweep, count, desk.reference, desk.members[1], words, slice_warning(wanted))
+    part = Part(desk.slice, slice_words(wanted), slice_warning(wanted))
+    return _analysed(folder, sweep, stamp, desk.reference, desk.members[1], part)
 
 
 @st.cache_resource(show_spinner="Resampling the observations", max_entries=12)
 def _analysed(
     folder: Path,
     sweep: str,
-    count: int,
+    stamp: tuple[int, int, str, float],
     reference: str,
     members: tuple[str, ...] | None,
-    words: str,
-    warning: str,
+    part: Part,
 ) -> Analysed:
-    """The analysis of the `count` results that there are now; more of them are another analysis."""
+    """The analysis of the results that there are now; others of the same sweep have another `stamp`."""
     from isi_core.studies.sweep.analysis import analyse
     from isi_core.studies.sweep.calibration import calibrations
 
@@ -86,4 +83,4 @@ def _analysed(
             raise InputError("No evaluation of this sweep lies in this slice: choose another slice, or all.")
     labels = plan.model_labels, plan.condition_keys
     found = analyse(results, *labels, reference), calibrations(results, *labels)
-    return Analysed(plan, results, *found, words, warning)
+    return Analysed(plan, results, *found, part)

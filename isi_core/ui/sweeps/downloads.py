@@ -14,13 +14,13 @@ from isi_core.ui.sweeps.analysed import Analysed
 def table(found: Analysed, view: str) -> Callable[[], bytes]:
     """What makes the CSV of a view's numbers."""
     by_view: dict[str, Callable[[], bytes]] = {
-        "Effects": partial(tables.effects_csv, found.analysis),
-        "Flips": partial(tables.flips_csv, found.analysis),
-        "Families": partial(tables.families_csv, found.analysis),
-        "Calibration": partial(tables.calibration_csv, found.calibration),
-        "Risk": partial(tables.risk_csv, found.calibration),
+        "Effects": partial(tables.effects_csv, found.analysis, part=found.part),
+        "Flips": partial(tables.flips_csv, found.analysis, part=found.part),
+        "Families": partial(tables.families_csv, found.analysis, part=found.part),
+        "Calibration": partial(tables.calibration_csv, found.calibration, part=found.part),
+        "Risk": partial(tables.risk_csv, found.calibration, part=found.part),
     }
-    return by_view.get(view, partial(tables.conditions_csv, found.analysis))
+    return by_view.get(view, partial(tables.conditions_csv, found.analysis, part=found.part))
 
 
 def show(found: Analysed, sweep: str) -> None:
@@ -36,20 +36,26 @@ def show(found: Analysed, sweep: str) -> None:
             found.results,
             found.analysis,
             found.calibration,
-            found.slice_words,
-            found.warning,
+            found.part.label,
+            found.part.warning,
         )
 
     def whole() -> bytes:
         from isi_core.reports import sweep_export
 
         files = sweep_export.sweep_files(
-            found.plan, records.get(sweep), found.results, records.answers(sweep), found.analysis, found.calibration
+            found.plan,
+            records.get(sweep),
+            found.results,
+            records.answers(sweep),
+            found.analysis,
+            found.calibration,
+            part=found.part,
         )
         return sweep_export.zip_sweep(files)
 
     def rows() -> bytes:
-        return tables.results_csv(found.results, records.answers(sweep))
+        return tables.results_csv(found.results, records.answers(sweep), found.part)
 
     files: list[tuple[str, str, str, Callable[[], bytes]]] = [
         ("PDF", "picture_as_pdf", ".pdf", pdf),
@@ -58,9 +64,10 @@ def show(found: Analysed, sweep: str) -> None:
         ("CSV: conditions", "table", "_conditions.csv", table(found, "Conditions")),
         ("CSV: effects", "difference", "_effects.csv", table(found, "Effects")),
     ]
+    name = f"sweep_{sweep}{found.part.infix}"
     downloads(
         [
-            Download(label, f"sweep_{sweep}{ending}", f"sweeps_download_{ending.strip('._')}", make, icon)
+            Download(label, f"{name}{ending}", f"sweeps_download_{ending.strip('._')}", make, icon)
             for label, icon, ending, make in files
         ]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -49,10 +50,10 @@ def show(desk: Desk, sweep: str, dataset: Dataset) -> None:
     found: Analysed | None = None
     try:
         found = analysed(desk, dataset, sweep)
-        if found.slice_words:
-            st.caption(f"Slice {as_written(found.slice_words, 300)}")
-        if found.warning:
-            st.caption(f":material/warning: {found.warning}")
+        if found.part.name:
+            st.caption(f"Slice {as_written(found.part.label, 300)}")
+        if found.part.warning:
+            st.caption(f":material/warning: {found.part.warning}")
         _choices(desk, plan, found.analysis)
         _view(desk, found)
     except StudioError as error:
@@ -115,7 +116,10 @@ def _view(desk: Desk, found: Analysed) -> None:
         from isi_core.reports.sweep_tables import summary_rows
 
         st.dataframe(summary_rows(analysis), hide_index=True, width="stretch", key="sweeps_table")
-        st.caption("Each cell: the value and its 95 % interval, from resampled observations.")
+        st.caption(
+            "Each cell: the value and its 95 % interval, from resampled observations (Wilson's where a rate is 0 or "
+            "1), or “no interval” where they are too few, or without any spread."
+        )
         return
     if view == "Perturbations":
         picked: list[dict[str, Any]] = []
@@ -169,7 +173,8 @@ def _figure(found: Analysed, made: Figure, key: str, table: str) -> list[dict[st
     """Draw a chart with its downloads; what was picked of it."""
     from isi_core.reports.sweep_figures import PICKED
 
-    event = frame.figure(made, f"sweeps_{key}", selects=True, table=downloads.table(found, table))
+    own = replace(made, name=f"{made.name}{found.part.infix}")  # a file that was taken away tells what it is of
+    event = frame.figure(own, f"sweeps_{key}", selects=True, table=downloads.table(found, table))
     selection = (event or {}).get("selection") or {}
     return [dict(point) for point in selection.get(PICKED) or []]
 

@@ -17,7 +17,7 @@ from isi_core.reports import charts
 from isi_core.reports.beside_dataset import attention_beside_usual, entropy_beside_usual, stand_in
 from isi_core.reports.figures import heat_map_legend, heat_map_reading, is_grid
 from isi_core.reports.published import published_note
-from isi_core.reports.wording import decoding_words, number, rank_words
+from isi_core.reports.wording import decoding_words, grouping_words, number, rank_words
 from isi_core.studies.averages import Averages, usual, why_not_comparable
 from isi_core.ui import frame, resources
 from isi_core.ui.vqa import attention_views, work
@@ -207,8 +207,7 @@ def _uncertainty(evaluation: Evaluation, averages: Averages | None) -> None:
         }
         st.caption(
             " · ".join(f"{name}: {number(value)}" for name, value in more.items())
-            + f" · rule {found.settings.rule}, likelihoods {found.settings.likelihood}, "
-            f"entailment by {as_written(found.settings.entailment_model)}"
+            + f" · {as_written(grouping_words(found.settings))}"
             " · the page *Semantic Uncertainty* shows every measure of these answers"
         )
         comparable = usual(averages, evaluation, "semantic_entropy") is not None
