@@ -1,6 +1,7 @@
 """Rankings held against the truth: drawn rules on the built-in faces, the exact editor, known causes.
 
-    python -m benchmarks.ranking [--rules 20] [--images 24] [--beam 3] [--growth]
+    python -m benchmarks.ranking [--rules 20] [--images 24] [--beam 3]
+    python -m benchmarks.ranking --growth [--rules 20]
 
 For each rule (none of them shipped) the classifier is the rule itself. Printed are
 - rho: Spearman correlation of influence (eq. 1, on `--images` pictures, and on twice as many) with the planted
@@ -9,6 +10,9 @@ For each rule (none of them shipped) the classifier is the rule itself. Printed 
 - pair: the effect of the best pair of leaves that beam search saw, as a share of the best of all pairs across
   branches, and the edits it took as a share of the exhaustive ones; the same of greedy search;
 - race: edits of all leaves on all pictures over those of racing, and whether the five strongest are the same.
+
+With `--growth`, instead: edits of beam (B = 1 to 5), greedy and exhaustive search over growing numbers of attributes
+and pictures, with fitted exponents, and the plot in `benchmarks/results/` (the paper's Table B).
 """
 
 from __future__ import annotations
@@ -22,7 +26,8 @@ import numpy as np
 from PIL import Image
 from scipy.stats import spearmanr
 
-from isi_core.domain.attributes import Attribute, Edit, EditSet
+from benchmarks.ranking_growth import draw, measure, table
+from isi_core.domain.attributes import Attribute, Corpus, Edit, EditSet
 from isi_core.measures.statistics import auc_interval
 from isi_core.models.classifiers.rule import RuleClassifier
 from isi_core.models.editors.protocol import Picture
@@ -61,9 +66,14 @@ def change(effects: Effects) -> Score:
     return lambda sets: [of(edits) for edits in sets]
 
 
-def searched(effects: Effects, beam: int) -> Found:
+def searched(effects: Effects, beam: int, corpus: Corpus = CORPUS) -> Found:
     """Beam search for pairs, up and down; a beam of one is greedy search."""
-    return both_ways(lambda score: beam_search(CORPUS, score, beam, joint=2), change(effects))
+    return both_ways(lambda score: beam_search(corpus, score, beam, joint=2), change(effects))
+
+
+def searched_in(effects: Effects, corpus: Corpus, beam: int) -> Found:
+    """The same, as `ranking_growth.measure` asks for it."""
+    return searched(effects, beam, corpus)
 
 
 def best_leaf_pair(found: Found) -> float:
@@ -139,16 +149,13 @@ def one_rule(number: int, images: int, beam: int) -> tuple[float, ...]:
     return *rhos, auc, *shares, images * len(leaves) / went.edits, float(same)
 
 
-def growth(images: int) -> None:
-    """Edits by beam width, with greedy and exhaustive: linear in B and in pictures."""
-    rule = draw_rule(Random(0), FACES)
-    pictures = drawn_pictures(Random(1), images)
-    for beam in (1, 2, 3, 5, 8):
-        effects = fresh(pictures, rule)
-        searched(effects, beam)
-        print(f"beam {beam}: {effects.asked:,} edits", flush=True)
-    sets = len(CORPUS.attributes()) + len(leaf_sets(CORPUS.leaves(), 2))
-    print(f"exhaustive: {images * sets:,} edits")
+def growth(rules: int) -> None:
+    """Print how the edits grow, and draw it."""
+    drawn = [RuleClassifier(draw_rule(Random(f"growth {number}"), FACES)) for number in range(rules)]
+    found = measure(drawn, CORPUS, drawn_pictures, searched_in)
+    print(table(found))
+    for path in draw(found, rules):
+        print(path)
 
 
 def main() -> None:
@@ -160,7 +167,7 @@ def main() -> None:
     parser.add_argument("--growth", action="store_true")
     arguments = parser.parse_args()
     if arguments.growth:
-        growth(arguments.images)
+        growth(arguments.rules)
         return
     started = time.monotonic()
     rows = []

@@ -3,7 +3,18 @@
 import streamlit as st
 
 from isi_core.ui import frame
-from isi_core.ui.counterfactuals import corpus, examine, exports, findings, inputs, settings, shown, teaching, work
+from isi_core.ui.counterfactuals import (
+    corpus,
+    examine,
+    exports,
+    findings,
+    human_study,
+    inputs,
+    settings,
+    shown,
+    teaching,
+    work,
+)
 from isi_core.ui.counterfactuals import desk as desks
 
 frame.ensure()
@@ -29,6 +40,6 @@ with right:
         teaching.show(desk)
     else:
         findings.show(desk, made)
-if made is not None:
+if made is not None and not human_study.blind(desk):
     examine.show(desk, made)
     exports.show(desk, made)

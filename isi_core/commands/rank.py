@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isi_core.commands.parts import plain, read_json, watched_progress
-from isi_core.commands.rank_parts import (
-    add_inputs,
-    open_bank,
-    open_classifier,
-    open_corpus_named,
-    open_editor,
-    open_pictures,
-    open_reader,
-)
+from isi_core.commands.rank_classifier import add_classifier, known_rule, open_classifier, open_reader
+from isi_core.commands.rank_editor import add_editor, open_bank, open_editor, refuse_idle
+from isi_core.commands.rank_parts import add_inputs, open_corpus_named, open_pictures
+from isi_core.commands.rank_truth import truth_behind, truth_json, truth_words
 from isi_core.domain.errors import InputError
 
 if TYPE_CHECKING:
+    from isi_core.models.classifiers.protocol import AttributeReader
     from isi_core.reports.counterfactual_tables import RankedList
-    from isi_core.studies.counterfactuals.results import Result
+    from isi_core.studies.counterfactuals.results import Result, SetResult
 
 SEARCHES = ("beam", "greedy", "exhaustive", "racing")
 _SHOWN = 10
@@ -44,6 +41,7 @@ def _rank(arguments: argparse.Namespace) -> None:
         joint=joint,
         top=arguments.top,
         sign=-1 if arguments.remove else 1,
+        both_signs=arguments.both_signs,
         class_label=arguments.target,
         seed=arguments.seed,
         checks=None if arguments.no_checks else CheckSettings(),
@@ -54,10 +52,13 @@ def _rank(arguments: argparse.Namespace) -> None:
         found = estimate(corpus, settings, len(pictures))
         print(f"At most {found.sets:,} edit sets, {found.edits:,} edits of {len(pictures)} pictures.")
         return
+    refuse_idle(arguments)
     out = arguments.out
     if out is not None:
         _ready_folder(out)
-    classifier, editor = open_classifier(arguments), open_editor(arguments)
+    classifier, rule = open_classifier(arguments), known_rule(arguments)
+    editor = open_editor(arguments, arguments.pictures is None)
+    reader = None if arguments.no_checks else open_reader(arguments, corpus)
     result = rank(
         pictures,
         corpus,
@@ -65,15 +66,35 @@ def _rank(arguments: argparse.Namespace) -> None:
         classifier,
         settings,
         open_bank(arguments),
-        None if arguments.no_checks else open_reader(arguments, corpus),
+        reader,
         watched_progress(),
     )
+    truth = truth_behind(result, rule, pictures)
+    told = {
+        **result.to_json(),
+        "reader": None if reader is None else dict(reader.record),
+        "truth": None if truth is None or rule is None else truth_json(truth, rule),
+    }
     if out is not None:
-        _write(result, out)
+        _write(result, told, out)
     if arguments.json:
-        print(json.dumps(result.to_json(), allow_nan=False), flush=True)
-    else:
-        _print(result)
+        print(json.dumps(told, allow_nan=False), flush=True)
+        return
+    _print(result)
+    if rule is not None:
+        print(truth_words(truth, rule))
+    if unread := _unread(arguments, reader):
+        print(unread)
+    sys.stdout.flush()
+
+
+def _unread(arguments: argparse.Namespace, reader: AttributeReader | None) -> str:
+    """What was not checked of the edits; "" where all was. Exact edits are known to be what they say."""
+    if arguments.no_checks:
+        return "edits were not checked (--no-checks)"
+    if reader is None and arguments.editor != "render":
+        return "presence of the attributes was not checked: name what reads them with --reader (clip:MODEL)"
+    return ""
 
 
 def _ready_folder(out: Path) -> None:
@@ -85,7 +106,7 @@ def _ready_folder(out: Path) -> None:
         raise InputError(f"{out} holds a ranking already: choose another folder.")
 
 
-def _write(result: Result, folder: Path) -> None:
+def _write(result: Result, told: dict[str, Any], folder: Path) -> None:
     """The ranking, its table for a spreadsheet, and the paper's Table A."""
     from isi_core.reports.counterfactual_tables import ranking_csv, top_rows
     from isi_core.reports.run_tables import csv_bytes
@@ -93,7 +114,7 @@ def _write(result: Result, folder: Path) -> None:
 
     write_whole(folder / "ranking.csv", ranking_csv(result))
     write_whole(folder / "table_a.csv", csv_bytes(top_rows(result)))
-    write_whole(folder / "ranking.json", json.dumps(result.to_json(), allow_nan=False))
+    write_whole(folder / "ranking.json", json.dumps(told, allow_nan=False))
 
 
 def _print(result: Result) -> None:
@@ -102,16 +123,25 @@ def _print(result: Result) -> None:
     for found in result.ranking[:_SHOWN]:
         s = found.signed
         print(
-            f"{found.influence:>10.3f}{s.estimate:>+9.3f}{s.low:>+9.3f}{s.high:>+9.3f}{found.floor:>8.3f}"
+            f"{found.influence:>10.3f}{_signed(s.estimate):>9}{_signed(s.low):>9}{_signed(s.high):>9}{found.floor:>8.3f}"
             f"{found.valid:>4}/{found.images:<2}  {plain(found.attribute.text)}"
         )
     for found in result.apart:
-        reasons = ", ".join(f"{reason} ({count})" for reason, count in found.flagged.items())
-        print(f"not ranked: {plain(found.attribute.text)}: {plain(reasons)}")
-    for joint in result.joint[:_SHOWN]:
+        print(f"not ranked: {plain(found.attribute.text)}: {_reasons(found)}")
+    ranked = [joint for joint in result.joint if joint.whole.ranked]
+    for joint in ranked[:_SHOWN]:
+        whole, gap = joint.whole, joint.interaction
+        words = " & ".join(edit.text for edit in whole.edits)
+        print(
+            f"together {_signed(whole.signed.estimate)}, interaction {_signed(gap.estimate)}, "
+            f"{whole.valid}/{whole.images} edits valid: {plain(words)}"
+        )
+    for joint in [joint for joint in result.joint if not joint.whole.ranked][:_SHOWN]:
         words = " & ".join(edit.text for edit in joint.whole.edits)
-        gap = joint.interaction
-        print(f"together {joint.whole.signed.estimate:+.3f}, interaction {gap.estimate:+.3f}: {plain(words)}")
+        print(
+            f"not ranked together, {joint.whole.valid}/{joint.whole.images} edits valid: {plain(words)}: "
+            f"{_reasons(joint.whole)}"
+        )
     for turned in result.turned[:_SHOWN] if len(result.per_class) else ():
         words = " & ".join(edit.text for edit in turned.edits)
         print(f"turns {turned.count} of {turned.of} {plain(turned.source)} into {plain(turned.target)}: {plain(words)}")
@@ -120,7 +150,16 @@ def _print(result: Result) -> None:
         f"{cost.edits:,} edits, {cost.edits_made:,} of them made now, {cost.denoiser_evaluations:,} denoiser "
         f"evaluations, {cost.seconds:.1f} s"
     )
-    sys.stdout.flush()
+
+
+def _signed(value: float) -> str:
+    """With its sign; "-" where it is not known, such as the interval of one picture."""
+    return f"{value:+.3f}" if math.isfinite(value) else "-"
+
+
+def _reasons(found: SetResult) -> str:
+    """Why edits of a set were flagged, and how many for each reason."""
+    return plain(", ".join(f"{reason} ({count})" for reason, count in found.flagged.items()))
 
 
 def _compare(arguments: argparse.Namespace) -> None:
@@ -149,8 +188,6 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 def _compare_with_list(arguments: argparse.Namespace) -> None:
     """A ranking beside the list of another method: one attribute a line, best first."""
-    import math
-
     from isi_core.reports.counterfactual_tables import RankedList, agreement, beside_rows, read_ranked_list
     from isi_core.studies.counterfactuals.results import Result
 
@@ -199,15 +236,8 @@ def _add_rank(commands: Any) -> None:
     command = commands.add_parser("rank", help="rank attributes by their effect on an image classifier")
     actions = command.add_subparsers(dest="action", metavar="[compare]")
     add_inputs(command)
-    command.add_argument(
-        "--classifier",
-        default="age",
-        metavar="NAME",
-        help="age, gender, species (or tiny-clip-worlds:NAME); hub id or folder; clip:PRESET[@MODEL]; "
-        "python:MODULE:FUNCTION",
-    )
-    command.add_argument("--rule", type=Path, metavar="FILE.json", help="a world's rule in the classifier's place")
-    command.add_argument("--class", dest="target", default="", metavar="LABEL", help="the class that is scored")
+    add_classifier(command)
+    add_editor(command)
     command.add_argument("--search", default="beam", choices=SEARCHES, help="default: %(default)s")
     command.add_argument("--beam", type=int, default=3, metavar="B", help="beam width (3)")
     command.add_argument("--threshold", type=float, default=0.0, metavar="D", help="least effect of a group (0)")
@@ -220,11 +250,11 @@ def _add_rank(commands: Any) -> None:
         help="what edits are compared with; original gives eq. 1 as printed",
     )
     command.add_argument("--joint", type=int, metavar="N", help="attributes edited together (beam, greedy: 2; else 1)")
+    command.add_argument(
+        "--both-signs", action="store_true", help="make the strongest joint edit with the other sign too (Figure 8)"
+    )
     command.add_argument("--top", type=int, default=5, metavar="K", help="places that racing races for (5)")
     command.add_argument("--no-checks", action="store_true", help="do not check whether edits did what they say")
-    command.add_argument(
-        "--reader", default="", metavar="ID|DIR", help="checks edits: a multi-label classifier, or clip:MODEL"
-    )
     command.add_argument("--estimate", action="store_true", help="only say how many edits it takes at most")
     command.add_argument("--out", type=Path, metavar="DIR", help="write ranking.json and its tables there")
     command.add_argument("--json", action="store_true", help="JSON instead of words")

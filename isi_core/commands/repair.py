@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isi_core.commands.parts import plain, tell, watched_progress
-from isi_core.commands.rank_parts import EDITORS, embedded, open_bank, open_editor
+from isi_core.commands.rank_classifier import open_rule
+from isi_core.commands.rank_editor import add_editor, open_bank, open_editor, refuse_idle
+from isi_core.commands.rank_parts import embedded
 from isi_core.domain.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def _repair(arguments: argparse.Namespace) -> None:
     from isi_core.studies.counterfactuals.repair import RepairSettings, repair
     from isi_core.studies.counterfactuals.repair_task import WorldTask
 
-    rule = _rule(arguments)
+    rule = open_rule(arguments.rule)
     if arguments.attribute:
         attribute = Attribute(tuple(label.strip() for label in arguments.attribute.split("/")))
     elif rule.spurious is not None:
@@ -62,13 +64,6 @@ def _repair(arguments: argparse.Namespace) -> None:
         _print(result)
 
 
-def _rule(arguments: argparse.Namespace) -> Rule:
-    from isi_core.worlds.rules import read_rule, shipped_rule, shipped_rules
-
-    name: str = arguments.rule
-    return shipped_rule(name) if name in shipped_rules() or not Path(name).is_file() else read_rule(Path(name))
-
-
 def _editor(arguments: argparse.Namespace, rule: Rule) -> ImageEditor:
     from isi_core.studies.counterfactuals.repair_task import SIDE
 
@@ -76,8 +71,9 @@ def _editor(arguments: argparse.Namespace, rule: Rule) -> ImageEditor:
     if arguments.editor == "render":
         from isi_core.models.editors.render import RenderEditor
 
+        refuse_idle(arguments)
         return RenderEditor(rule.world, SIDE)
-    return open_editor(arguments)
+    return open_editor(arguments, built_in=True)
 
 
 def _print(result: RepairResult) -> None:
@@ -122,9 +118,7 @@ def add(commands: Any) -> None:
     command.add_argument("--rate", type=float, default=1e-3, metavar="R", help="learning rate (0.001)")
     command.add_argument("--fresh", action="store_true", help="begin with random weights instead of the classifier's")
     command.add_argument("--no-control", action="store_true", help="do not fit with further pictures beside")
-    command.add_argument("--editor", default="render", choices=EDITORS, help="default: %(default)s")
-    command.add_argument("--editor-model", default="", metavar="ID|DIR", help="pipeline of ledits and instruct")
-    command.add_argument("--bank", type=Path, metavar="DIR", help="where edits are kept; default: below ISI_HOME")
+    add_editor(command)
     command.add_argument("--csv", type=Path, metavar="FILE", help="write Table C there")
     command.add_argument("--json", action="store_true", help="JSON instead of words")
     command.set_defaults(run=_repair)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from isi_core.domain.errors import InputError
@@ -190,17 +191,23 @@ class Corpus:
 
     def attributes(self, level: int | None = None) -> tuple[Attribute, ...]:
         """Every attribute of a level in the file's order; all of them, parents first, without a level."""
+        return self._all if level is None else tuple(a for a in self._all if a.level == level)
+
+    @cached_property
+    def _all(self) -> tuple[Attribute, ...]:
+        # A page asks for them many times a run, and there may be 10,000.
         found: list[Attribute] = []
         for first, below in self.categories.items():
             found.append(Attribute((first,)))
             for second, leaves in below.items():
                 found.append(Attribute((first, second)))
                 found += [Attribute((first, second, third)) for third in leaves]
-        return tuple(a for a in found if level is None or a.level == level)
+        return tuple(found)
 
     def leaves(self) -> tuple[Attribute, ...]:
         """The attributes with nothing below, of whichever level."""
-        return tuple(a for a in self.attributes() if not self.children(a))
+        groups = {a.path[:-1] for a in self._all}
+        return tuple(a for a in self._all if a.path not in groups)
 
     def children(self, attribute: Attribute | None = None) -> tuple[Attribute, ...]:
         """What stands one level below an attribute; level 1 where it is None. Nothing for what is not in the corpus."""
@@ -218,7 +225,13 @@ class Corpus:
         return tuple(leaf for leaf in self.leaves() if leaf.within(attribute))
 
     def __contains__(self, attribute: object) -> bool:
-        return isinstance(attribute, Attribute) and attribute in self.attributes(attribute.level)
+        if not isinstance(attribute, Attribute):
+            return False
+        first, *rest = attribute.path
+        below = self.categories.get(first)
+        if below is None or not rest:
+            return below is not None
+        return rest[0] in below and (len(rest) == 1 or rest[1] in below[rest[0]])
 
     def to_json(self) -> dict[str, Any]:
         """`{"domain": str, "categories": {level1: {level2: [level3, …]}}}` (DESIGN.md, section 8)."""

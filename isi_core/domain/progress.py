@@ -20,3 +20,8 @@ def part_of(progress: Progress | None, low: float, high: float) -> Progress | No
     if progress is None:
         return None
     return lambda message, fraction: progress(message, low + (high - low) * fraction)
+
+
+def told_at(progress: Progress, fraction: float) -> Callable[[str], None]:
+    """For work that only says what it does: its messages told at a fraction that stays."""
+    return lambda message: progress(message, fraction)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from isi_core.domain.errors import InputError
 from isi_core.reports.chart_parts import categories, data, finish
 from isi_core.reports.charts import Figure
-from isi_core.reports.counterfactual_figures import LOWERS, RAISES, labels_of, unit_of
+from isi_core.reports.counterfactual_figures import LOWERS, RAISES, done_words, labels_of, unit_of
 from isi_core.reports.counterfactual_tables import interval_words
 from isi_core.reports.run_tables import csv_bytes
 from isi_core.reports.wording import number, one_line
@@ -26,6 +27,28 @@ def best_turns(result: Result) -> dict[tuple[str, str], Turned]:
         if known is None or (turned.count / turned.of, turned.count) > (known.count / known.of, known.count):
             best[turned.source, turned.target] = turned
     return best
+
+
+def classes_note(result: Result) -> str:
+    """Which of a classifier's many classes have a ranking of their own; "" where all of several have, or of two."""
+    record = result.settings.get("classifier")
+    known = record if isinstance(record, Mapping) else {}
+    # A ranking tells how many there are; of one made before it did, some classifiers' records do.
+    told = result.settings.get("classes", known.get("classes", known.get("labels")))
+    count = told if isinstance(told, int) else len(told) if isinstance(told, Sequence | Mapping) else 0
+    covered = list(result.per_class)
+    if count <= 2 or len(covered) >= count or result.stopped:
+        return ""
+    if not covered:
+        return (
+            f"The classifier tells {count:,} classes apart, too many for a ranking each: only "
+            f"“{one_line(result.class_label, 40)}” was ranked. Choose another class to see what moves that one."
+        )
+    names = ", ".join(f"“{one_line(label, 30)}”" for label in covered)
+    return (
+        f"The classifier tells {count:,} classes apart; {len(covered)} of them have a ranking of their own: {names}. "
+        "Choose another class to see what moves that one."
+    )
 
 
 def turned_figure(result: Result) -> Figure:
@@ -145,7 +168,7 @@ def classes_figure(result: Result) -> Figure:
     ]
     reading = (
         "Each row is an attribute, each column a class: the mean change of that class's score when the attribute is "
-        "added; pink speaks for the class, blue against it."
+        f"{done_words(result)}; pink speaks for the class, blue against it."
     )
     width, height = max(260, _CELL * len(classes)), _AROUND + _ROW * len(chosen)
     return Figure(finish(alt.layer(*layers), width, height), reading, "class_influences")

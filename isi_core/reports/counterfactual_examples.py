@@ -10,7 +10,7 @@ from PIL import Image
 
 from isi_core.domain.attributes import EditSet
 from isi_core.domain.errors import InputError, StudioError
-from isi_core.reports.counterfactual_figures import unit_of
+from isi_core.reports.counterfactual_figures import done_words, unit_of
 from isi_core.reports.counterfactual_grid import GridRow, JointRow, Pair, joint_plate, ranking_plate
 from isi_core.reports.counterfactual_plate import LIGHT, Ink, Plate
 from isi_core.reports.counterfactual_tables import interval_words
@@ -44,6 +44,9 @@ def grid_rows(
     flagged: bool = False,
 ) -> list[GridRow]:
     """The rows of Figure 4: each attribute on the `count` pictures that it changes most, with its sub-types."""
+    below_of: dict[tuple[str, ...], list[SetResult]] = {}
+    for found in result.sets:
+        below_of.setdefault(found.attribute.path[:-1], []).append(found)
     rows = []
     for found in chosen:
         pairs = []
@@ -61,14 +64,26 @@ def grid_rows(
             facts.append(f"95 %: {interval_words(found)}")
         if found.valid < found.images:
             facts.append(f"{found.valid} of {found.images} edits valid")
-        below = result.children(found.attribute)
+        below = below_of.get(found.attribute.path, [])
         kinds = [(child.attribute.label, _signed(child.signed.estimate)) for child in below[:_KINDS]]
         if len(below) > _KINDS:
             kinds.append((f"and {len(below) - _KINDS} more", ""))
-        above = found.attribute.parent
-        path = above.text if above is not None else "whole group, kinds drawn by lot"
-        rows.append(GridRow(found.attribute.label, path, tuple(facts), tuple(kinds), tuple(pairs)))
+        title = found.attribute.label if found.edits[0].sign > 0 else f"− {found.attribute.label}"
+        rows.append(GridRow(title, _belongs_to(found, result), tuple(facts), tuple(kinds), tuple(pairs)))
     return rows
+
+
+def _belongs_to(found: SetResult, result: Result) -> str:
+    """The groups that an attribute stands below; of a group of level 1, what an edit of it does."""
+    above = found.attribute.parent
+    if above is not None:
+        return above.text
+    if not result.corpus.children(found.attribute):
+        return ""
+    editor = result.settings.get("editor")
+    if not isinstance(editor, Mapping) or editor.get("name") != "render":
+        return "whole group, by its own words"
+    return "whole group, kinds drawn by lot" if found.edits[0].sign > 0 else "whole group, every kind of it"
 
 
 def _signed(value: float) -> str:
@@ -93,10 +108,10 @@ def counterfactual_plate(
     InputError : nothing was chosen.
     """
     reading = (
-        f"Each pair is a picture (red frame) and the same picture with the attribute added (black frame); in the "
-        f"corner the score for “{one_line(result.class_label, 40)}” ({unit_of(result)}). Shown are the pictures that "
-        "change most; where only a small part changed, it is outlined in blue and set enlarged into a corner. The tree "
-        "below a name lists its sub-types with their signed means."
+        f"Each pair is a picture (red frame) and the same picture with the attribute {done_words(result)} (black "
+        f"frame); in the corner the score for “{one_line(result.class_label, 40)}” ({unit_of(result)}). Shown are the "
+        "pictures that change most; where only a small part changed, it is outlined in blue and set enlarged into a "
+        "corner. The tree below a name lists its sub-types with their signed means."
     )
     return ranking_plate(grid_rows(result, chosen, pictures, count, flagged), reading, width, ink, first)
 
@@ -107,27 +122,80 @@ def in_parts(plate_of: Callable[[Sequence[SetResult]], Plate], chosen: Sequence[
     return [replace(plate, reading="") for plate in plates[:-1]] + plates[-1:]
 
 
-def joint_rows(joint: JointResult, result: Result, pictures: EditedPicture, count: int = 2) -> list[JointRow]:
-    """The rows of Figure 8: original, each part alone, both, on the pictures that the whole changes most."""
+def joint_rows(
+    joint: JointResult,
+    result: Result,
+    pictures: EditedPicture,
+    count: int = 2,
+) -> list[JointRow]:
+    """The rows of Figure 8: original, each part alone, both, on the pictures that the whole changes most.
+
+    Where the ranking has them with the other sign too (`Result.opposite`), these rows stand below: on the same
+    pictures, where both signs could be edited there.
+    """
+    alone = [found for found in result.sets if found.edits in {(edit,) for edit in joint.whole.edits}]
+    rows = _rows_of(joint.whole, alone, result, pictures, count)
+    if opposite := opposite_of(joint, result):
+        whole, *parts = opposite
+        other = _rows_of(whole, parts, result, pictures, count, first=list(rows))
+        both_ways: dict[str, list[JointRow]] = {}
+        for found, of_sign in ((joint.whole, rows), (whole, other)):
+            fact = f"{_done(found)}: together {_signed(found.signed.estimate)} on average"
+            for digest, row in of_sign.items():
+                both_ways.setdefault(digest, []).append(replace(row, fact=fact))
+        made = [row for of_picture in both_ways.values() for row in of_picture]
+    else:
+        made = list(rows.values())
+    most = max((len(row.cells) for row in made), default=0)
+    return [row for row in made if len(row.cells) == most]
+
+
+def opposite_of(joint: JointResult, result: Result) -> tuple[SetResult, ...]:
+    """The same attributes with the other sign: together first, then each alone; () where that was not made."""
+    wanted = [replace(edit, sign=-edit.sign) for edit in joint.whole.edits]
+    made = result.opposite
+    return made if made and sorted(made[0].edits) == sorted(wanted) else ()
+
+
+def _done(found: SetResult) -> str:
+    return {1: "added", -1: "taken away", 0: "added and taken away"}[_sign(found)]
+
+
+def _sign(found: SetResult) -> int:
+    """The sign that all its edits have; 0 where they differ."""
+    signs = {edit.sign for edit in found.edits}
+    return signs.pop() if len(signs) == 1 else 0
+
+
+def _rows_of(
+    whole: SetResult,
+    parts: Sequence[SetResult],
+    result: Result,
+    pictures: EditedPicture,
+    count: int,
+    first: Sequence[str] = (),
+) -> dict[str, JointRow]:
+    """By picture, the row of one joint edit of either sign; the pictures `first` come before others."""
     names = dict(result.pictures)
-    rows = []
-    for delta in strongest_deltas(joint.whole, joint.whole.images):
-        original, both = pictures(delta.picture, ()), pictures(delta.picture, joint.whole.edits)
+    scores = {found.edits: {delta.picture: delta.score for delta in found.deltas} for found in parts}
+    sign = {1: "+ ", -1: "− ", 0: ""}[_sign(whole)]
+    rows: dict[str, JointRow] = {}
+    # Sorting keeps the order of the strongest among equals.
+    for delta in sorted(strongest_deltas(whole, whole.images), key=lambda d: d.picture not in first):
+        original, both = pictures(delta.picture, ()), pictures(delta.picture, whole.edits)
         if original is None or both is None:
             continue
         cells = [("original", original, score_words(delta.base))]
-        for edit in joint.whole.edits:
+        for edit in whole.edits:
             alone = pictures(delta.picture, (edit,))
-            found = next((s for s in result.sets if s.edits == (edit,)), None)
-            score = next((d.score for d in found.deltas if d.picture == delta.picture), math.nan) if found else math.nan
             if alone is not None:
+                score = scores.get((edit,), {}).get(delta.picture, math.nan)
                 cells.append((edit.text, alone, score_words(score)))
-        cells.append(("both" if len(joint.whole.edits) == 2 else "all", both, score_words(delta.score)))
-        rows.append(JointRow(one_line(names.get(delta.picture, ""), 30), tuple(cells)))
+        cells.append((f"{sign}{'both' if len(whole.edits) == 2 else 'all'}", both, score_words(delta.score)))
+        rows[delta.picture] = JointRow(one_line(names.get(delta.picture, ""), 30), tuple(cells))
         if len(rows) == count:
             break
-    most = max((len(row.cells) for row in rows), default=0)
-    return [row for row in rows if len(row.cells) == most]
+    return rows
 
 
 def joint_figure_plate(
@@ -138,7 +206,7 @@ def joint_figure_plate(
     width: float = 820.0,
     ink: Ink = LIGHT,
 ) -> Plate:
-    """Figure 8 of a joint edit.
+    """Figure 8 of a joint edit, with its opposite where that was made too (see `joint_rows`).
 
     Raises
     ------
@@ -155,6 +223,10 @@ def joint_figure_plate(
         f"average, each alone by {' and '.join(_signed(part) for part in joint.parts)}: an interaction of "
         f"{_signed(bounds.estimate)}{interval}."
     )
+    if opposite := opposite_of(joint, result):
+        change = opposite[0].signed.estimate
+        told = f"they change it by {_signed(change)}" if math.isfinite(change) else "no edit of both was valid"
+        reading += f" {_done(opposite[0]).capitalize()}, {told}."
     return joint_plate(rows, reading, width, ink)
 
 

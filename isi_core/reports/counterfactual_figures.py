@@ -6,6 +6,7 @@ As in `reports.charts`: each with the sentence that says how to read it, no back
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from isi_core.studies.counterfactuals.results import Result, SetResult
 RAISES, LOWERS = "#CC79A7", "#56B4E9"
 _DIRECTIONS = ("raises the score", "lowers the score")
 UNITS = {"log-odds": "log-odds, nats", "logit": "logit, nats", "probability": "probability, 0 to 1"}
+_MOST_LEAVES = 200
+"""Leaves that the hierarchy draws: a corpus may have 10,000."""
 PICKED = "picked"
 """The selection that the influence chart carries; a page reads from it which attribute a click asks for."""
 
@@ -30,6 +33,11 @@ def unit_of(result: Result) -> str:
     return UNITS.get(scale, scale or "score")
 
 
+def done_words(result: Result) -> str:
+    """What was done with each attribute: "added" or "taken away"."""
+    return "taken away" if result.settings.get("sign") == -1 else "added"
+
+
 def short(attribute: Attribute) -> str:
     """The attribute for an axis: its own label with the level above, which tells two "blond" apart."""
     return one_line(attribute.label if attribute.level == 1 else f"{attribute.label} · {attribute.path[-2]}", 46)
@@ -38,9 +46,8 @@ def short(attribute: Attribute) -> str:
 def labels_of(attributes: Sequence[Attribute]) -> dict[Attribute, str]:
     """A label for each attribute; the whole path where the short ones are alike."""
     made = [short(a) for a in attributes]
-    return {
-        a: label if made.count(label) == 1 else one_line(a.text, 60) for a, label in zip(attributes, made, strict=True)
-    }
+    times = Counter(made)
+    return {a: label if times[label] == 1 else one_line(a.text, 60) for a, label in zip(attributes, made, strict=True)}
 
 
 def influence_figure(result: Result, chosen: Sequence[SetResult]) -> Figure:
@@ -109,9 +116,10 @@ def influence_figure(result: Result, chosen: Sequence[SetResult]) -> Figure:
         values(alt.Chart(data(rows)), y),
     ]
     reading = (
-        f"Each bar is the mean change of the classifier's score over the pictures when an attribute is added, with its "
-        f"95 % interval: to the right it speaks for “{one_line(result.class_label, 40)}”, to the left against it; the "
-        "diamond, and the number at the right, is the influence, the mean of the change's size (DiffEx, eq. 1)"
+        f"Each bar is the mean change of the classifier's score over the pictures when an attribute is "
+        f"{done_words(result)}, with its 95 % interval: to the right it speaks for "
+        f"“{one_line(result.class_label, 40)}”, to the left against it; the diamond, and the number at the right, is "
+        "the influence, the mean of the change's size (DiffEx, eq. 1)"
     )
     if math.isfinite(floor):
         reading += (
@@ -135,20 +143,27 @@ def hierarchy_figure(result: Result) -> Figure:
     if not known:
         raise InputError("No attribute was looked at yet: run the ranking first.")
     # What the search never came to is left out, as long as nothing below it was looked at.
-    seen = [a for a in result.corpus.attributes() if any(k.within(a) for k in known)]
-    leaves = [a for a in seen if not any(o != a and o.within(a) for o in seen)]
-    place = {leaf: i for i, leaf in enumerate(_by_influence(leaves, known))}
+    reached = {path for attribute in known for path in _ways(attribute)}
+    seen = [a for a in result.corpus.attributes() if a.path in reached]
+    groups = {a.path[:-1] for a in seen}
+    leaves = _by_influence([a for a in seen if a.path not in groups], known)
+    place = {leaf: i for i, leaf in enumerate(leaves[:_MOST_LEAVES])}
+    below: dict[tuple[str, ...], list[int]] = {}
+    for leaf, i in place.items():
+        for path in _ways(leaf):
+            below.setdefault(path, []).append(i)
     rows: list[dict[str, Any]] = []
     for attribute in seen:
-        below = [i for leaf, i in place.items() if leaf.within(attribute)]
+        if attribute.path not in below:
+            continue
         found = known.get(attribute)
         measured = found is not None and math.isfinite(found.influence)
         rows.append(
             {
                 "left": attribute.level - 1,
                 "right": attribute.level if attribute not in place else 3,
-                "top": min(below),
-                "bottom": max(below) + 1,
+                "top": below[attribute.path][0],
+                "bottom": below[attribute.path][-1] + 1,
                 "label": one_line(attribute.label, 26 if attribute.level < 3 else 34),
                 "path": attribute.text,
                 # A mark without a value would be left out: it gets a 0 and is grey.
@@ -187,9 +202,11 @@ def hierarchy_figure(result: Result) -> Figure:
     )
     reading = (
         "Read from left to right: each box is an attribute, the boxes to its right are its sub-types, the strongest on "
-        "top; the colour is the mean change of the score when it is added, white where nothing changes, grey where "
-        "no valid edit tells."
+        f"top; the colour is the mean change of the score when it is {done_words(result)}, white where nothing "
+        "changes, grey where no valid edit tells."
     )
+    if len(leaves) > len(place):
+        reading += f" Drawn are the first {len(place):,} of {len(leaves):,} in this order; the CSV has all."
     return Figure(finish(alt.layer(rects, words), 480, max(4, len(place)) * 17), reading, "hierarchy")
 
 
@@ -199,18 +216,21 @@ _LEVEL_WORDS = "datum.value < 1 ? 'level 1' : datum.value < 2 ? 'level 2' : 'lev
 def _by_influence(leaves: Sequence[Attribute], known: Mapping[Attribute, SetResult]) -> list[Attribute]:
     """Leaves so ordered that whole branches stay together, the branch of the strongest leaf first."""
 
-    def strength(attribute: Attribute) -> float:
-        found = known.get(attribute)
-        return found.influence if found is not None and math.isfinite(found.influence) else 0.0
+    own = {a.path: found.influence for a, found in known.items() if math.isfinite(found.influence)}
+    strongest: dict[tuple[str, ...], float] = {}
+    for leaf in leaves:
+        for path in _ways(leaf):
+            strongest[path] = max(strongest.get(path, own.get(path, 0.0)), own.get(leaf.path, 0.0))
 
     def key(leaf: Attribute) -> tuple[Any, ...]:
-        steps: list[Any] = []
-        for level in range(1, leaf.level + 1):
-            group = Attribute(leaf.path[:level])
-            steps += [-max(strength(other) for other in (*leaves, group) if other.within(group)), leaf.path[:level]]
-        return tuple(steps)
+        return tuple(step for path in _ways(leaf) for step in (-strongest[path], path))
 
     return sorted(leaves, key=key)
+
+
+def _ways(attribute: Attribute) -> list[tuple[str, ...]]:
+    """The paths down to an attribute: its level-1 group first, its own last."""
+    return [attribute.path[:level] for level in range(1, attribute.level + 1)]
 
 
 def pictures_figure(result: Result, chosen: Sequence[SetResult], columns: int = 4) -> Figure:
@@ -269,8 +289,8 @@ def pictures_figure(result: Result, chosen: Sequence[SetResult], columns: int = 
         spacing=14,
     )
     reading = (
-        "Each panel is one picture, each bar the change of its score when the attribute is added to it; pale bars are "
-        "edits that were flagged and enter no mean."
+        f"Each panel is one picture, each bar the change of its score when the attribute is {done_words(result)} "
+        "there; pale bars are edits that were flagged and enter no mean."
     )
     return Figure(chart.configure(**_theme()), reading, "pictures")
 
@@ -284,7 +304,8 @@ def _theme() -> dict[str, Any]:
 def _picture_titles(result: Result) -> dict[str, str]:
     """A name for each picture; numbered where two have the same."""
     names = [one_line(name, 22) for _, name in result.pictures]
+    times = Counter(names)
     return {
-        digest: name if names.count(name) == 1 else f"{i}. {name}"
+        digest: name if times[name] == 1 else f"{i}. {name}"
         for i, ((digest, _), name) in enumerate(zip(result.pictures, names, strict=True), start=1)
     }

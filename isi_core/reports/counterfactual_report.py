@@ -9,6 +9,7 @@ from reportlab.platypus import Flowable, KeepTogether, Spacer, Table
 
 from isi_core.domain.errors import InputError
 from isi_core.reports.charts import Figure, figure_png
+from isi_core.reports.counterfactual_classes import classes_note
 from isi_core.reports.counterfactual_figures import unit_of
 from isi_core.reports.counterfactual_plate import Plate, PlateFlowable
 from isi_core.reports.counterfactual_tables import Agreement, RankedList, beside_rows, top_rows
@@ -56,13 +57,14 @@ def build_counterfactual_report(
         *labelled("Classifier", _record_words(settings.get("classifier"))),
         *labelled("Editor", _record_words(settings.get("editor"))),
         *labelled("Result", _summary(result)),
+        *(labelled("Classes", classes_note(result)) if classes_note(result) else []),
         *[part for name, words in notes for part in labelled(name, one_line(words, 900))],
     ]
     rows = top_rows(result)
     if rows:
         story += [
             paragraph(f"Strongest attributes ({unit_of(result)})", SUBHEADING),
-            _table(rows, (36, 0, 56, 76, 96, 58)),
+            _table(rows, (30, 0, 62, 52, 66, 84, 58)),
         ]
     if result.apart:
         names = "; ".join(found.attribute.text for found in result.apart[:12])
@@ -155,9 +157,18 @@ def agreement_words(found: Agreement) -> str:
 
 
 def export_files(
-    result: Result, plates: Sequence[Plate], figures: Sequence[Figure], report: bytes
+    result: Result,
+    plates: Sequence[Plate],
+    figures: Sequence[Figure],
+    report: bytes,
+    beside: tuple[RankedList, RankedList] | None = None,
 ) -> list[tuple[str, bytes]]:
-    """(name, content) of every file of an export: JSON, tables, figures as PNG and SVG with their readings, the PDF."""
+    """(name, content) of every file of an export: JSON, tables, figures as PNG and SVG with their readings, the PDF.
+
+    Parameters
+    ----------
+    beside : the ranking's list and another one, for Table 1.
+    """
     import json
 
     from isi_core.reports.charts import figure_svg
@@ -174,9 +185,11 @@ def export_files(
         ("table_a.csv", csv_bytes(top_rows(result))),
         ("report.pdf", report),
     ]
+    if beside is not None:
+        files.append(("table_1.csv", csv_bytes(beside_rows(*beside))))
     if result.per_class:
         files += [("turned.csv", turned_csv(result)), ("classes.csv", classes_csv(result))]
-    readings = []
+    readings = [f"classes: {classes_note(result)}"] if classes_note(result) else []
     for plate in plates:
         files += [(f"figures/{plate.name}.png", plate_png(plate)), (f"figures/{plate.name}.svg", plate_svg(plate))]
         readings.append(f"{plate.name}: {plate.reading}")

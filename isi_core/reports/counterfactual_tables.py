@@ -15,7 +15,7 @@ from isi_core.domain.attributes import Attribute
 from isi_core.domain.errors import InputError
 from isi_core.reports.run_tables import csv_bytes
 from isi_core.reports.wording import number, one_line
-from isi_core.studies.counterfactuals.results import Result, SetResult
+from isi_core.studies.counterfactuals.results import Result, SetQuality, SetResult
 
 TOP = 10
 _MOST_LISTED = 10_000
@@ -60,18 +60,35 @@ class Agreement:
 
 
 def top_rows(result: Result, count: int = TOP) -> list[dict[str, str]]:
-    """The paper's Table A: the strongest attributes with their scores, to three significant digits."""
+    """The paper's Table A: the strongest attributes with their scores, to three significant digits.
+
+    Where a reader checked the edits, with how well they did what they say (`SetQuality`).
+    """
+    read = any(found.quality.drift is not None for found in result.ranking[:count])
     return [
         {
             "rank": str(place),
             "attribute": found.attribute.text,
+            "edit": "added" if found.edits[0].sign > 0 else "taken away",
             "influence": number(found.influence),
             "signed mean": number(found.signed.estimate),
             "95 % interval": interval_words(found),
             "valid edits": f"{found.valid} of {found.images}",
+            **(_quality_cells(found.quality) if read else {}),
         }
         for place, found in enumerate(result.ranking[:count], start=1)
     ]
+
+
+def _quality_cells(quality: SetQuality) -> dict[str, str]:
+    def share(value: float | None) -> str:
+        return "-" if value is None else f"{number(100 * value)} %"
+
+    return {
+        "read as it says": share(quality.done),
+        "SSIM outside": "-" if quality.ssim is None else number(quality.ssim),
+        "other attributes changed": share(quality.drift),
+    }
 
 
 def interval_words(found: SetResult) -> str:
@@ -177,7 +194,8 @@ def _score(text: str) -> float | None:
 
 
 def ranking_csv(result: Result) -> bytes:
-    """One row an attribute (UTF-8): its levels, influence, signed mean with interval, floor, valid edits, flags."""
+    """One row an attribute (UTF-8): its levels, influence, signed mean with interval, floor, valid edits, their
+    quality (`SetQuality`), flags."""
     rows = []
     for place, found in enumerate((*result.ranking, *result.apart), start=1):
         levels = [*found.attribute.path, "", ""][:3]
@@ -195,6 +213,10 @@ def ranking_csv(result: Result) -> bytes:
                 "mean_score": found.f,
                 "images": found.images,
                 "edits_valid": found.valid,
+                "edits_done": found.quality.done,
+                "ssim_outside": found.quality.ssim,
+                "pixels_changed_outside": found.quality.pixels,
+                "others_drifted": found.quality.drift,
                 "flagged": "; ".join(f"{reason} ({count})" for reason, count in found.flagged.items()),
                 **_provenance(result),
             }
@@ -218,11 +240,21 @@ def deltas_csv(result: Result) -> bytes:
                 "change": delta.change,
                 "valid": delta.valid,
                 "flags": "; ".join(delta.reasons),
+                "read_before": _read(delta.quality.before),
+                "read_after": _read(delta.quality.after),
+                "ssim_outside": delta.quality.ssim,
+                "pixels_changed_outside": delta.quality.pixels,
+                "others_drifted": delta.quality.drift,
             }
-            for found in (*result.sets, *joint)
+            for found in (*result.sets, *joint, *result.opposite)
             for delta in found.deltas
         ]
     )
+
+
+def _read(probabilities: Sequence[float | None]) -> str:
+    """Of each edited attribute, in their order; empty where nothing read them."""
+    return "; ".join("" if p is None else number(p) for p in probabilities)
 
 
 def joint_csv(result: Result) -> bytes:

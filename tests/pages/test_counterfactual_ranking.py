@@ -26,6 +26,7 @@ from isi_core.studies.counterfactuals.corpora import find_corpus
 from isi_core.ui import resources
 from isi_core.ui.counterfactuals import choices, exports, findings, kept, shown
 from isi_core.ui.counterfactuals.desk import VIEWS, Desk
+from isi_core.ui.wording import as_written
 from isi_core.worlds.attributed import world
 from tests.pages import visitor
 
@@ -230,6 +231,25 @@ def test_what_the_exact_editor_cannot_draw_is_left_out_and_said() -> None:
     assert len(made(at).result.sets) == 7
 
 
+def test_ten_thousand_attributes_are_looked_at_in_good_time() -> None:
+    at = visit()
+    tree = {f"group {i}": {f"kind {j}": [f"leaf {i} {j} {k}" for k in range(110)] for j in range(9)} for i in range(10)}
+    raw = json.dumps({"domain": "faces", "categories": tree}).encode()
+    give(at, "ranking_corpus_file_faces_0", "large.json", raw, "application/json")
+    assert (
+        visitor.shows(at, "Imported large.json: 10,000 attributes") and len(desk(at).corpora["faces"].leaves()) > 9_000
+    )
+    # The exact editor can draw none of them: one sentence, and no way to begin.
+    assert any("can draw none of these attributes" in text for text in visitor.messages(at))
+    assert at.button(key="ranking_start").disabled
+    # Another editor could: it is told what that takes, by each search.
+    select(at, "editor", "ledits")
+    visitor.choose(at, "ranking_preset", "paper")
+    fill(at, "count", 3)
+    assert visitor.shows(at, "At most, by search: greedy") and not at.error
+    assert not at.button(key="ranking_start").disabled
+
+
 @pytest.mark.parametrize("raw", [b"", b'{"domain": "x", "categories": {}}', b"[" * 100_000])
 def test_a_corpus_file_that_is_none_changes_nothing(raw: bytes) -> None:
     at = visit()
@@ -279,6 +299,25 @@ def test_another_domain_brings_its_own_classifiers() -> None:
     assert made(at).world == "birds" and made(at).result.per_class
 
 
+def test_another_domain_brings_settings_of_its_own_for_a_slow_editor() -> None:
+    """What fits tiny-diffusion or the exact editor would be wrong, or take days, with SDXL on leaves."""
+    at = visit()
+    select(at, "domain", "plant health")
+    found = desk(at)
+    assert (found.editor, found.search, found.joint) == ("ledits", "beam", 1)
+    assert (found.edit_threshold, found.inversion_steps, found.skipped, found.edit_guidance) == (0.7, 50, 25, 10.0)
+    select(at, "domain", "faces")
+    assert (desk(at).editor, desk(at).search) == ("render", "exhaustive")
+    select(at, "editor", "ledits")
+    assert choices.diffusion_default(desk(at)) == "tiny-diffusion" and desk(at).skipped == 4
+    # Photographs are for the paper's pipeline: the embedded one knows drawn portraits only.
+    visitor.choose(at, "ranking_source", "Upload")
+    assert choices.diffusion_default(desk(at)) == choices.DEFAULT_DIFFUSION
+    assert (desk(at).edit_threshold, desk(at).skipped) == (0.85, 25)
+    choice = choices.chosen_classifier(desk(at))
+    assert choices.load_reader(desk(at), choice, find_corpus("faces"))() is None
+
+
 def test_the_embedded_clip_is_explained_by_its_label_prompts() -> None:
     at = visit()
     select(at, "classifier", "tiny-clip-worlds:faces-age")
@@ -287,6 +326,56 @@ def test_the_embedded_clip_is_explained_by_its_label_prompts() -> None:
     settle(visitor.press(at, "ranking_start"))
     record = made(at).result.settings["classifier"]
     assert record["name"] == "tiny-clip-worlds" and record["classes"]["old"] == ["a photo of an old person"]
+
+
+def test_label_prompts_of_ones_own_are_explained_and_kept() -> None:
+    at, key = visit(), "ranking_labels_tiny-clip-worlds:faces-age"
+    select(at, "classifier", "tiny-clip-worlds:faces-age")
+    shipped = at.text_area(key=key).value
+    assert shipped == "young: a photo of a young person\nold: a photo of an old person"
+    typed = "other: a photo of a face\n<b>grey</b>: a photo of an old person | a photo of a person with grey hair"
+    at.text_area(key=key).set_value(typed)
+    visitor.run(at)
+    assert at.selectbox(key="ranking_class_label").options == ["other", "<b>grey</b>"]
+    # Kept while another classifier is looked at.
+    select(at, "classifier", "tiny-age")
+    assert at.selectbox(key="ranking_class_label").options == ["young", "old"]
+    select(at, "classifier", "tiny-clip-worlds:faces-age")
+    assert at.text_area(key=key).value == typed
+    fill(small_corpus(at), "count", 2)
+    settle(visitor.press(at, "ranking_start"))
+    assert not at.error, [e.value for e in at.error]
+    found = made(at)
+    assert found.result.settings["classifier"]["classes"] == {
+        "other": ["a photo of a face"],
+        "<b>grey</b>": ["a photo of an old person", "a photo of a person with grey hair"],
+    }
+    assert found.result.class_label == "<b>grey</b>" and found.rule == ""  # no rule is known for such classes
+    # What describes no classes is said where it is typed, and ranks nothing.
+    at.text_area(key=key).set_value("old: a photo")
+    visitor.run(at)
+    assert visitor.shows(at, "at least two classes")
+    visitor.press(at, "ranking_start")
+    assert desk(at).job is None and "at least two classes" in desk(at).error
+    at.text_area(key=key).set_value("  ")
+    visitor.run(at)
+    assert at.text_area(key=key).value == shipped and desk(at).class_label == "old" and not at.error
+
+
+def test_a_clip_of_any_domain_takes_labels_of_ones_own(tmp_path: Path) -> None:
+    at = visit()
+    select(at, "domain", "birds")
+    select(at, "classifier", "clip:own")
+    assert at.text_area(key="ranking_labels_clip:own").value == ""
+    at.text_input(key="ranking_clip_model").set_value(str(choices.MODELS / "tiny-clip-worlds"))
+    visitor.run(at)
+    visitor.press(at, "ranking_start")
+    assert desk(at).job is None and "at least two classes" in desk(at).error
+    at.text_area(key="ranking_labels_clip:own").set_value("jay: a photo of a crested jay\nrest: a photo of a bird")
+    visitor.run(at)
+    assert desk(at).class_label == "rest" and not at.error
+    classifier = choices.load_classifier(desk(at), choices.chosen_classifier(desk(at)))()
+    assert classifier.labels == ("jay", "rest") and classifier.record["name"] == "tiny-clip-worlds"
 
 
 def test_edits_of_birds_by_a_network_are_read_by_the_embedded_clip() -> None:
@@ -397,7 +486,10 @@ def test_a_ranked_list_of_another_method_is_set_beside() -> None:
     visitor.choose(at, "ranking_view", "Compare")
     give(at, "ranking_list_file", "other.csv", b"attribute,score\nmole,3\ngrey,2\nred,1\n", "text/csv")
     assert not at.error and desk(at).other == "list"
-    assert "skin › marks › mole (3.00)" in list(at.table[0].value["other.csv"])
+    assert as_written("skin › marks › mole (3.00)") in list(at.table[0].value[as_written("other.csv")])
+    raw = exports.everything(desk(at), made(at), lambda: b"%PDF-", desk(at).listed)
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        assert "skin › marks › mole (3.00)" in archive.read("table_1.csv").decode()
     give(at, "ranking_list_file", "bad.csv", b"\x00", "text/csv")
     assert len(visitor.messages(at)) == 1
 

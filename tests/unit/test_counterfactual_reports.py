@@ -148,7 +148,7 @@ def test_the_joint_figure_has_the_original_each_alone_and_both(made: tuple[Resul
     result, bank = made
     plate = examples.joint_figure_plate(result.joint[0], result, bank)
     texts = _words(plate)
-    assert texts.count("original") == texts.count("both") == 2
+    assert texts.count("original") == texts.count("+ both") == 2
     assert {"+ full beard", "+ round eyeglasses"} <= set(texts)
     assert "interaction of +1.50" in plate.reading
 
@@ -213,6 +213,7 @@ def test_table_a_lists_the_strongest_with_their_scores(made: tuple[Result, ranki
     assert next(row for row in rows if row["attribute"] == "facial hair › beard › full") == {
         "rank": str(1 + [s.attribute.label for s in result.ranking].index("full")),
         "attribute": "facial hair › beard › full",
+        "edit": "added",
         "influence": "1.90",
         "signed mean": "1.90",
         "95 % interval": "1.90 to 1.90",

@@ -18,7 +18,7 @@ from isi_core.cli import main
 from isi_core.domain.attributes import Attribute, Corpus, Edit, EditSet
 from isi_core.domain.errors import Cancelled, InputError
 from isi_core.models.classifiers.rule import RuleClassifier
-from isi_core.models.editors.protocol import NEUTRAL, Edited, Picture
+from isi_core.models.editors.protocol import NEUTRAL, Edited, OnStep, Picture
 from isi_core.models.editors.render import RenderEditor
 from isi_core.studies.counterfactuals.bank import EditBank, fill_bank
 from isi_core.studies.counterfactuals.comparison import compare_rankings
@@ -34,8 +34,10 @@ from isi_core.studies.counterfactuals.edit_checks import (
     check_edit,
 )
 from isi_core.studies.counterfactuals.effects import Effects
-from isi_core.studies.counterfactuals.results import Result
+from isi_core.studies.counterfactuals.results import Delta, Result, strongest_first
 from isi_core.studies.counterfactuals.run import Settings, estimate, rank
+from isi_core.studies.counterfactuals.scores import set_result
+from isi_core.studies.counterfactuals.search import beam_search
 from isi_core.worlds.attributed import world
 from isi_core.worlds.rules import Rule, planted_influence
 
@@ -93,10 +95,10 @@ class Painter:
         self.record = {"name": "painter", **settings}
         self.edits = 0
 
-    def reconstruct(self, picture: Picture) -> Edited:
+    def reconstruct(self, picture: Picture, on_step: OnStep | None = None) -> Edited:
         return Edited(picture.image.point(lambda v: min(255, v + 10)), None, 5)
 
-    def edit(self, picture: Picture, edits: EditSet, seed: int) -> Edited:
+    def edit(self, picture: Picture, edits: EditSet, seed: int, on_step: OnStep | None = None) -> Edited:
         self.edits += 1
         image = self.reconstruct(picture).image
         mask = np.zeros((image.height, image.width), dtype=bool)
@@ -108,6 +110,16 @@ class Painter:
             image.paste((int(edit.attribute.path[-1]),) * 3, box)
             mask[0:8, 8 * place : 8 * place + 8] = True
         return Edited(image, mask, 7)
+
+
+class SteppedPainter(Painter):
+    """One that takes three steps an edit, and tells them."""
+
+    def edit(self, picture: Picture, edits: EditSet, seed: int, on_step: OnStep | None = None) -> Edited:
+        assert on_step is not None
+        for step in range(3):
+            on_step(step, 3)
+        return super().edit(picture, edits, seed)
 
 
 GREYS = Corpus.from_json({"domain": "greys", "categories": {"0": ["0"], "128": ["130", "120"], "250": ["255", "250"]}})
@@ -164,6 +176,24 @@ def test_removing_attributes_edits_only_pictures_that_have_them() -> None:
     assert goatee.signed.estimate <= -2.0
 
 
+def test_the_strongest_joint_edit_is_made_with_the_other_sign_too_where_that_is_wanted() -> None:
+    settings = Settings(joint=2, both_signs=True)
+    pictures = portraits(30)
+    result = rank(pictures, SMALL, RenderEditor("faces"), RuleClassifier(RULE), settings)
+    plain = rank(pictures, SMALL, RenderEditor("faces"), RuleClassifier(RULE), Settings(joint=2))
+    whole, *parts = result.opposite
+    assert [edit.attribute for edit in whole.edits] == [edit.attribute for edit in result.joint[0].whole.edits]
+    assert {edit.sign for edit in whole.edits} == {-1} and [p.edits for p in parts] == [(e,) for e in whole.edits]
+    for part in parts:  # taking away is the contrary of adding, for a rule that adds up
+        added = result.of(part.attribute)
+        assert added is not None and (part.signed.estimate * added.signed.estimate < 0 or not part.valid)
+    # They enter no ranking, and are counted.
+    assert result.sets == plain.sets and result.joint == plain.joint and not plain.opposite
+    assert result.cost.edits == plain.cost.edits + 3 * 30 <= estimate(SMALL, settings, 30).edits
+    again = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert Result.from_json(again).to_json() == again
+
+
 def test_racing_ranks_with_fewer_edits_than_fixed_n() -> None:
     pictures, corpus = portraits(24), world_corpus("faces")
     raced = rank(
@@ -171,6 +201,31 @@ def test_racing_ranks_with_fewer_edits_than_fixed_n() -> None:
     )
     assert 2 * raced.cost.edits <= 24 * len(corpus.leaves())
     assert {found.attribute.path for found in raced.ranking[:3]} == {("hair", "colour", "grey"), GOATEE, CAP}
+    assert [found.edits for found in raced.ranking[:3]] == list(raced.raced)
+    plain = json.loads(json.dumps(raced.to_json(), allow_nan=False))
+    assert Result.from_json(plain).sets == raced.sets and Result.from_json(plain).raced == raced.raced
+
+
+def test_means_over_few_pictures_do_not_outrank_the_winners_of_a_race() -> None:
+    """A loser's mean over the four pictures it got may be above a winner's over all of them."""
+    few, all_of_them = [Delta(str(i), 0.0, 9.0) for i in range(4)], [Delta(str(i), 0.0, 1.0) for i in range(24)]
+    loser, winner = (Edit(Attribute(GOATEE)),), (Edit(Attribute(CAP)),)
+    sets = [set_result(loser, few, {}), set_result(winner, all_of_them, {})]
+    assert [found.edits for found in strongest_first(sets)] == [loser, winner]
+    assert [found.edits for found in strongest_first(sets, [winner])] == [winner, loser]
+
+
+def test_a_race_is_told_while_it_runs_and_a_cancelled_one_leaves_what_it_had() -> None:
+    partial: list[Result] = []
+
+    def progress(message: str, fraction: float) -> None:
+        if partial and partial[-1].sets:
+            raise Cancelled("The job was cancelled.")
+
+    settings = Settings(search="racing", joint=1, top=2, checks=None)
+    with pytest.raises(Cancelled):
+        rank(plain_pictures(8), GREYS, Painter(), Brightness(), settings, progress=progress, partial=partial.append)
+    assert partial[-1].stopped and partial[-1].ranking and not partial[-1].raced
 
 
 def test_a_group_is_a_leaf_of_it_held_fixed_in_every_set_of_a_picture() -> None:
@@ -295,6 +350,26 @@ def test_cancelling_keeps_finished_edits_and_the_partial_ranking(tmp_path: Path)
     assert not whole.stopped and whole.cost.edits_made == editor.edits <= 4 * (len(whole.sets) + 1) - 18
 
 
+def test_cancel_does_not_wait_for_the_edit_to_end(tmp_path: Path) -> None:
+    """The second step of an edit hears of it: nothing of that edit is kept, everything before it is."""
+    told: list[str] = []
+
+    def progress(message: str, fraction: float) -> None:
+        told.append(message)
+        if "130" in message and "step 2 of 3" in message:
+            raise Cancelled("The job was cancelled.")
+
+    bank, editor = EditBank(tmp_path), SteppedPainter()
+    settings = Settings(search="exhaustive", joint=1)
+    with pytest.raises(Cancelled):
+        rank(plain_pictures(), GREYS, editor, Brightness(), settings, bank, progress=progress)
+    assert len(bank) == editor.edits + 4 > 8 and "step 2 of 3" in told[-1]
+    again = SteppedPainter()
+    with pytest.raises(Cancelled):
+        fill_bank(bank, again, plain_pictures(), [(Edit(Attribute(("128", "130"))),)], progress=progress)
+    assert again.edits == 0
+
+
 def test_edits_can_be_built_ahead(tmp_path: Path) -> None:
     bank, editor, pictures = EditBank(tmp_path), Painter(), plain_pictures(2)
     sets: list[EditSet] = [(Edit(leaf),) for leaf in GREYS.leaves()]
@@ -323,7 +398,7 @@ def test_presence_is_checked_by_what_a_reader_reads(
     check = check_edit(edits, base, edited, CheckSettings(), {BEARD: before, HAT: 0.1}, {BEARD: after, HAT: 0.1})
     assert check.reasons == reasons
     moved = check_edit(edits, base, edited, CheckSettings(), {BEARD: before, HAT: 0.1}, {BEARD: after, HAT: 0.9})
-    assert DRIFT in moved.reasons and moved.drift == 1.0
+    assert DRIFT in moved.reasons and moved.quality.drift == 1.0
 
 
 @pytest.mark.parametrize(
@@ -343,7 +418,8 @@ def test_of_a_rough_reader_only_what_moved_counts(
     edited = Edited(Image.new("RGB", (32, 32), "white"))
     before, after = {BEARD: 0.1, HAT: 0.1}, {BEARD: beard, HAT: hat}
     check = check_edit(edits, base, edited, CheckSettings(), before, after, rough=True)
-    assert check.reasons == reasons and check.drift == drift
+    assert check.reasons == reasons and check.quality.drift == drift
+    assert check.quality.after == (beard,)
     # It was there before, or so says a CLIP that likes every word: no reason against the edit.
     after = {BEARD: 0.999 if sign > 0 else 0.9}
     assert check_edit(edits, base, edited, CheckSettings(), {BEARD: 0.99}, after, rough=True).reasons == ()
@@ -360,7 +436,9 @@ def test_change_outside_the_mask_and_no_change_at_all_are_flagged() -> None:
     assert check_edit(edits, base, Edited(Image.fromarray(inside), mask), CheckSettings()).reasons == ()
     outside = Image.fromarray(255 - inside)
     check = check_edit(edits, base, Edited(outside, mask), CheckSettings())
-    assert check.reasons == (OUTSIDE,) and check.outside is not None and check.outside > 0.5
+    assert check.reasons == (OUTSIDE,)
+    quality = check.quality
+    assert quality.ssim is not None and quality.ssim < 0.5 and quality.pixels is not None and quality.pixels > 0.99
     assert check_edit(edits, base, Edited(base, mask), CheckSettings()).reasons == (UNCHANGED,)
 
 
@@ -419,6 +497,25 @@ def test_two_rankings_are_compared() -> None:
     found = compare_rankings(one, two, 3)
     assert found.spearman is not None and found.spearman < 0.9
     assert found.rows[0].first_place == 1 or found.rows[0].second_place == 1
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize(("beam", "joint"), [(1, 2), (3, 2), (2, 3)])
+def test_the_estimate_holds_for_effects_without_any_order(seed: int, beam: int, joint: int) -> None:
+    """Groups that no child beats are looked into down to the leaves: the most that a search can take."""
+    rng = Random(seed)
+    known: dict[EditSet, float] = {}
+    corpus = world_corpus("faces")
+
+    def score(sets: Sequence[EditSet]) -> list[float]:
+        for edits in sets:
+            height = sum(3 - edit.attribute.level for edit in edits)  # groups above their leaves
+            known.setdefault(edits, rng.random() + 2 * height + 5 * len(edits))
+        return [known[edits] for edits in sets]
+
+    beam_search(corpus, score, beam, -100.0, joint)
+    settings = Settings(beam=beam, joint=joint, direction="up")
+    assert len(known) <= estimate(corpus, settings, 1).sets
 
 
 def test_the_estimate_is_never_exceeded() -> None:

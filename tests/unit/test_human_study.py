@@ -7,10 +7,12 @@ import io
 import json
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from isi_core.domain.attributes import Attribute, Edit
 from isi_core.domain.errors import InputError
 from isi_core.reports.counterfactual_studies import answers_csv, chosen_rows, rated_rows
 from isi_core.studies.counterfactuals.human_answers import (
@@ -21,6 +23,7 @@ from isi_core.studies.counterfactuals.human_answers import (
     keep_answer,
     rated,
     read_answers,
+    study_methods,
 )
 from isi_core.studies.counterfactuals.human_study import METHODS, Item, choice_items, rating_items
 from isi_core.studies.counterfactuals.results import Result
@@ -43,6 +46,22 @@ def test_pairs_are_valid_edits_of_many_attributes_each_once_and_the_controls_are
     assert len(controls) == 3
     for item in items:
         assert (item.words == " and ".join(e.text for e in item.edits)) is not item.control
+
+
+def test_a_control_is_named_after_another_branch_for_a_name_of_its_own_may_be_right(ranking: Result) -> None:
+    branch = {" and ".join(e.text for e in s.edits): s.attribute.branch for s in ranking.ranking}
+    controls = [i for seed in range(30) for i in rating_items(ranking, "P1", 12, 5, seed) if i.control]
+    assert len(controls) == 150
+    assert all(branch[item.words] != item.edits[0].attribute.branch for item in controls)
+    # The group's name is right for a leaf of it: with one branch alone there is nothing wrong to say.
+    alone = replace(ranking, sets=tuple(s for s in ranking.sets if s.attribute.branch == "facial hair"))
+    items = rating_items(alone, "P1", 12, 5)
+    assert items and not any(item.control for item in items)
+    # Two branches may have a name in common.
+    same = [s for s in ranking.sets if s.attribute.path == ("facial hair", "beard", "goatee")]
+    twin = replace(same[0], edits=(Edit(Attribute(("chin", "beard", "goatee"))),))
+    assert twin.edits[0].text == same[0].edits[0].text
+    assert not any(i.control for i in rating_items(replace(ranking, sets=(same[0], twin)), "P1", 6, 3))
 
 
 def test_the_order_is_the_participants_own_and_the_same_when_they_come_back(ranking: Result) -> None:
@@ -77,8 +96,6 @@ def test_studies_that_cannot_be_made_are_told(ranking: Result) -> None:
     for count, controls in ((0, 0), (201, 0), (5, 5), (5, -1)):
         with pytest.raises(InputError):
             rating_items(ranking, "P1", count, controls)
-    from dataclasses import replace
-
     with pytest.raises(InputError, match="No valid edit"):
         rating_items(replace(ranking, sets=()), "P1")
     with pytest.raises(InputError, match="too few attributes"):
@@ -108,6 +125,17 @@ def test_participants_keep_their_number(tmp_path: Path) -> None:
     assert sorted(join(tmp_path, f"Q{n}") for n in range(8)) == list(range(3, 11)) and join(tmp_path, "P3") == 2
     with pytest.raises(InputError, match="code for yourself"):
         join(tmp_path, " ")
+
+
+def test_a_study_keeps_the_explanations_that_it_began_with(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "study"
+    assert study_methods(folder, METHODS) == METHODS
+    assert study_methods(folder, METHODS[:1]) == METHODS
+    for damage in (b"", b"{", b"[]", b'["other"]', b"[[1]]", b"[" * 100_000, b"\xff"):
+        (folder / "explanations.json").write_bytes(damage)
+        assert study_methods(folder, METHODS[:2]) == METHODS[:2]
+        assert study_methods(folder, METHODS) == METHODS[:2]
+    assert not read_answers(folder)
 
 
 def test_a_torn_line_loses_itself_alone(ranking: Result, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from isi_core.cli import main
-from isi_core.commands.rank_parts import EMBEDDED, open_reader
+from isi_core.commands.rank_classifier import open_reader
+from isi_core.commands.rank_parts import EMBEDDED
 from isi_core.domain.attributes import Edit
 from isi_core.domain.errors import InputError
 from isi_core.models.classifiers.rule import RuleClassifier
@@ -150,7 +151,8 @@ def test_edits_are_checked_by_what_is_named_or_at_hand() -> None:
     clip = EMBEDDED / "tiny-clip-worlds"
 
     def record_of(**given: str) -> tuple[str, bool] | None:
-        asked = argparse.Namespace(**{"editor": "ledits", "reader": "", "classifier": "age", **given})
+        usual = {"editor": "ledits", "reader": "", "classifier": "age", "rule": None, "labels": None, "pictures": None}
+        asked = argparse.Namespace(**{**usual, **given})
         reader = open_reader(asked, find_corpus(asked.domain))
         return None if reader is None else (str(reader.record["name"]), reader.rough)
 
@@ -160,3 +162,7 @@ def test_edits_are_checked_by_what_is_named_or_at_hand() -> None:
     assert record_of(domain="pet", reader=f"clip:{clip}") == (str(clip), True)
     assert record_of(domain="pet", classifier="python:some:function") is None
     assert record_of(domain="birds", editor="render") is None
+    # The readers of the built-in worlds know drawn pictures alone.
+    assert record_of(domain="faces", pictures="photos") is None
+    assert record_of(domain="faces", pictures="photos", classifier=f"clip:age@{clip}") == (str(clip), True)
+    assert record_of(domain="faces", pictures="photos", reader="attributes") == ("attributes", False)

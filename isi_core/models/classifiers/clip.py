@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from isi_core.domain.errors import InputError
+from isi_core.models.classifiers.label_prompts import LONGEST_TEXT
 from isi_core.models.classifiers.loading import (
     explained,
     folder_of,
@@ -21,9 +22,6 @@ from isi_core.models.classifiers.loading import (
 )
 from isi_core.models.devices import default_device
 from isi_core.models.threads import is_small, one_thread
-
-LONGEST_TEXT = 2_000
-"""Characters of a class's text; CLIP reads 77 tokens of it."""
 
 
 class ClipClassifier:

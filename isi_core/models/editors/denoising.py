@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +14,8 @@ from PIL import Image
 
 from isi_core.domain.errors import ModelError, StudioError, first_line
 from isi_core.domain.evaluation import ModelRecord
+from isi_core.models.editors.protocol import OnStep
 from isi_core.models.out_of_memory import give_back, is_out_of_memory
-
-OnStep = Callable[[int, int], None]
-"""Told how many of how many denoiser steps are done; may raise to stop."""
 
 _log = logging.getLogger(__name__)
 

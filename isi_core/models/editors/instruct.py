@@ -30,7 +30,7 @@ from isi_core.domain.attributes import Attribute, EditSet
 from isi_core.domain.errors import InputError, ModelError
 from isi_core.domain.evaluation import ModelRecord
 from isi_core.models.devices import default_device
-from isi_core.models.editors.denoising import OnStep, denoising, to_image
+from isi_core.models.editors.denoising import denoising, to_image
 from isi_core.models.editors.ledits import working_size
 from isi_core.models.editors.ledits_loading import (
     check_parts,
@@ -40,7 +40,7 @@ from isi_core.models.editors.ledits_loading import (
     read_words,
     record_of,
 )
-from isi_core.models.editors.protocol import NEUTRAL, Edited, Picture
+from isi_core.models.editors.protocol import NEUTRAL, Edited, OnStep, Picture
 from isi_core.models.threads import is_small, one_thread
 from isi_core.models.vlm.loading import choose_dtype
 

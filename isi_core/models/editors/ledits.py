@@ -20,10 +20,10 @@ from PIL import Image
 
 from isi_core.domain.attributes import Attribute, EditSet
 from isi_core.domain.errors import InputError, ModelError
-from isi_core.models.editors.denoising import OnStep, denoising, to_image
+from isi_core.models.editors.denoising import denoising, to_image
 from isi_core.models.editors.ledits_inversion import Inversion, InversionStore, inversion_key
 from isi_core.models.editors.ledits_loading import LeditsModel, load_ledits_model
-from isi_core.models.editors.protocol import Edited, Picture
+from isi_core.models.editors.protocol import Edited, OnStep, Picture
 from isi_core.models.threads import is_small, one_thread
 
 Masks = Literal["intersect", "attention", "noise"]

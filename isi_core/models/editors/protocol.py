@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -72,6 +72,15 @@ does nothing.
 """
 
 
+OnStep = Callable[[int, int], None]
+"""Told how many of how many steps of an edit are done; may raise `Cancelled` to stop it."""
+
+
+def told_steps(tell: Callable[[str], None], what: str) -> OnStep:
+    """For an editor: its steps told after what it makes, so that a long edit is seen to go on and can be cancelled."""
+    return lambda done, total: tell(f"{what}, step {done + 1} of {total}")
+
+
 class ImageEditor(Protocol):
     """Edits pictures by attributes. One caller at a time unless an editor says otherwise."""
 
@@ -80,8 +89,12 @@ class ImageEditor(Protocol):
         """Name and every setting that shapes its edits, as plain JSON values: part of the edit bank's key."""
         ...
 
-    def reconstruct(self, picture: Picture) -> Edited:
+    def reconstruct(self, picture: Picture, on_step: OnStep | None = None) -> Edited:
         """The picture gone through the editor with no edit: the base that edits are compared with.
+
+        Parameters
+        ----------
+        on_step : told how far it is by an editor that works in steps; others do not call it.
 
         Raises
         ------
@@ -89,7 +102,7 @@ class ImageEditor(Protocol):
         """
         ...
 
-    def edit(self, picture: Picture, edits: EditSet, seed: int) -> Edited:
+    def edit(self, picture: Picture, edits: EditSet, seed: int, on_step: OnStep | None = None) -> Edited:
         """The picture with all the edits made together; the same arguments give the same pixels.
 
         Raises

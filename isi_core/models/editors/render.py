@@ -12,7 +12,7 @@ from PIL import Image
 
 from isi_core.domain.attributes import Attribute, Edit, EditSet
 from isi_core.domain.errors import InputError
-from isi_core.models.editors.protocol import NEUTRAL, Edited, Picture
+from isi_core.models.editors.protocol import NEUTRAL, Edited, OnStep, Picture
 from isi_core.worlds.attributed import MASTER_SIDE, AttributeWorld, Subject, world
 
 
@@ -64,12 +64,12 @@ class RenderEditor:
                 subject = self.world.with_attribute(subject, leaf.path, seed=seed)
         return subject
 
-    def reconstruct(self, picture: Picture) -> Edited:
-        """The subject drawn again: exact."""
+    def reconstruct(self, picture: Picture, on_step: OnStep | None = None) -> Edited:
+        """The subject drawn again: exact, and in one step that is not told."""
         subject = self._subject(picture)
         return Edited(self._drawn(subject).copy(), None, 0, subject)
 
-    def edit(self, picture: Picture, edits: EditSet, seed: int) -> Edited:
+    def edit(self, picture: Picture, edits: EditSet, seed: int, on_step: OnStep | None = None) -> Edited:
         """The edited subject's picture; the mask is where its pixels differ from the unedited one's."""
         before = self._subject(picture)
         after = self.subject_after(picture, edits, seed)

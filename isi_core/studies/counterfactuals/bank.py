@@ -14,8 +14,9 @@ from PIL import Image
 from isi_core.domain.attributes import EditSet
 from isi_core.domain.errors import InputError
 from isi_core.domain.home import home_folder
+from isi_core.domain.progress import told_at
 from isi_core.domain.trial import image_digest
-from isi_core.models.editors.protocol import NEUTRAL, Edited, ImageEditor, Picture
+from isi_core.models.editors.protocol import NEUTRAL, Edited, ImageEditor, Picture, told_steps
 from isi_core.store.pictures import Pictures, to_png
 from isi_core.store.whole_file import write_whole
 
@@ -135,11 +136,13 @@ def fill_bank(
             if bank.get(picture.digest, edits, editor.record, seed) is not None:
                 there += 1
                 continue
+            on_step = None
             if progress is not None:
-                what = " and ".join(edit.text for edit in edits) or "reconstruction"
+                what = f"{picture.name}: {' and '.join(edit.text for edit in edits) or 'reconstruction'}"
                 done = (number + place / len(wanted)) / len(pictures)
-                progress(f"{picture.name}: {what}", done)
-            edited = editor.edit(picture, edits, seed) if edits else editor.reconstruct(picture)
+                progress(what, done)
+                on_step = told_steps(told_at(progress, done), what)
+            edited = editor.edit(picture, edits, seed, on_step) if edits else editor.reconstruct(picture, on_step)
             bank.put(picture.digest, edits, editor.record, seed, edited)
             made += 1
     return made, there

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,8 +38,8 @@ class CheckSettings:
     Attributes
     ----------
     present : probability from which on an attribute counts as there.
-    outside : largest dissimilarity outside the edited region: 1 - SSIM with scikit-image, else the share of pixels
-        that changed visibly.
+    outside : largest dissimilarity outside the edited region, 1 - SSIM: the share of changed pixels is reported but
+        flags nothing, since a diffusion model shifts even surfaces by a few grey levels.
     drift : largest share of the other readable attributes that may come or go.
     rise : what an edit has to move a rough reader's log-odds by at least, in nats.
     """
@@ -56,19 +55,49 @@ class CheckSettings:
 
 
 @dataclass(frozen=True)
-class EditCheck:
-    """What the checks of one edit found.
+class EditQuality:
+    """What was measured of one edit; None where it could not be.
 
     Attributes
     ----------
-    reasons : why it is flagged; empty where it is valid.
-    outside : dissimilarity outside the edited region in [0, 1]; None without a mask.
-    drift : share of the other attributes that came or went; None without a reader.
+    before, after : probability that the picture shows each edited attribute, in the order of the edits, by the reader
+        or, exactly, by the subject; empty where nothing read it.
+    ssim : mean structural similarity outside the edited region (Wang et al., IEEE TIP 2004; scikit-image).
+    pixels : share of the pixels outside the edited region that changed by 8 grey levels or more.
+    drift : share of the other attributes that came or went.
     """
 
-    reasons: tuple[str, ...]
-    outside: float | None = None
+    before: tuple[float | None, ...] = ()
+    after: tuple[float | None, ...] = ()
+    ssim: float | None = None
+    pixels: float | None = None
     drift: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; what was not measured is left out."""
+        made = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {key: value for key, value in made.items() if value not in (None, [])}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> EditQuality:
+        """From `to_json`'s form."""
+
+        def one(value: Any) -> float | None:
+            return None if value is None else float(value)
+
+        return cls(
+            tuple(map(one, data.get("before", ()))),
+            tuple(map(one, data.get("after", ()))),
+            *(one(data.get(key)) for key in ("ssim", "pixels", "drift")),
+        )
+
+
+@dataclass(frozen=True)
+class EditCheck:
+    """What the checks of one edit found: why it is flagged (nothing where it is valid), and what was measured."""
+
+    reasons: tuple[str, ...]
+    quality: EditQuality = field(default_factory=EditQuality)
 
 
 def check_edit(
@@ -90,13 +119,17 @@ def check_edit(
     """
     reasons: list[str] = []
     shift = None
+    was_shown: tuple[float | None, ...] = ()
+    is_shown: tuple[float | None, ...] = ()
     if before is not None and after is not None:
+        there = [(_shows(before, edit.attribute), _shows(after, edit.attribute)) for edit in edits]
+        if any(was is not None and now is not None for was, now in there):
+            was_shown, is_shown = tuple(was for was, _ in there), tuple(now for _, now in there)
         if rough:
             found, shift = _by_movement(before, after, edits, settings.rise)
             reasons += found
         else:
-            for edit in edits:
-                was, now = _shows(before, edit.attribute), _shows(after, edit.attribute)
+            for edit, (was, now) in zip(edits, there, strict=True):
                 if was is None or now is None:
                     continue
                 reasons += _presence_reasons(edit.sign, was >= settings.present, now >= settings.present)
@@ -107,14 +140,14 @@ def check_edit(
     if base.size != image.size:
         base = base.resize(image.size, Image.Resampling.LANCZOS)
     old, new = np.asarray(base.convert("RGB")), np.asarray(image.convert("RGB"))
-    outside = None
+    ssim = pixels = None
     if np.array_equal(old, new):
         reasons.append(UNCHANGED)
-    elif edited.mask is not None:
-        outside = _changed_outside(old, new, edited.mask)
-        if outside > settings.outside:
+    elif edited.mask is not None and not edited.mask.all():
+        ssim, pixels = _ssim(old, new, ~edited.mask), pixels_changed(old, new, ~edited.mask)
+        if (pixels if ssim is None else 1.0 - ssim) > settings.outside:
             reasons.append(OUTSIDE)
-    return EditCheck(tuple(dict.fromkeys(reasons)), outside, shift)
+    return EditCheck(tuple(dict.fromkeys(reasons)), EditQuality(was_shown, is_shown, ssim, pixels, shift))
 
 
 def check_presence(edits: EditSet, before: Sequence[bool], after: Sequence[bool]) -> EditCheck:
@@ -122,7 +155,8 @@ def check_presence(edits: EditSet, before: Sequence[bool], after: Sequence[bool]
     reasons: list[str] = []
     for edit, was, now in zip(edits, before, after, strict=True):
         reasons += _presence_reasons(edit.sign, was, now)
-    return EditCheck(tuple(dict.fromkeys(reasons)))
+    quality = EditQuality(tuple(map(float, before)), tuple(map(float, after)))
+    return EditCheck(tuple(dict.fromkeys(reasons)), quality)
 
 
 def _presence_reasons(sign: int, was: bool, now: bool) -> list[str]:
@@ -175,30 +209,19 @@ def _drift(before: Presence, after: Presence, edits: EditSet, present: float) ->
     return float(np.mean([(before[a] >= present) != (after[a] >= present) for a in others]))
 
 
-def _changed_outside(old: NDArray[np.uint8], new: NDArray[np.uint8], mask: NDArray[np.bool_]) -> float:
-    """Dissimilarity outside the mask in [0, 1]; 0 where the mask covers all."""
-    outside = ~mask
-    if not outside.any():
-        return 0.0
-    ssim = _structural_similarity()
-    if ssim is not None and min(old.shape[:2]) >= 7:
-        grey_old, grey_new = (np.asarray(Image.fromarray(picture).convert("L")) for picture in (old, new))
-        _, similarity = ssim(grey_old, grey_new, full=True, data_range=255)
-        return float(1.0 - np.clip(similarity[outside].mean(), 0.0, 1.0))
-    return pixels_changed(old, new, outside)
+def _ssim(old: NDArray[np.uint8], new: NDArray[np.uint8], where: NDArray[np.bool_]) -> float | None:
+    """Mean structural similarity of a region, in grey; None for pictures smaller than its window of 7 pixels."""
+    from skimage.metrics import structural_similarity  # not before it is needed: it takes half a second
+
+    if min(old.shape[:2]) < 7:
+        return None
+    grey_old, grey_new = (np.asarray(Image.fromarray(picture).convert("L")) for picture in (old, new))
+    measure: Any = structural_similarity  # it has no types
+    _, similarity = measure(grey_old, grey_new, full=True, data_range=255)
+    return float(np.clip(similarity[where].mean(), 0.0, 1.0))
 
 
 def pixels_changed(old: NDArray[np.uint8], new: NDArray[np.uint8], where: NDArray[np.bool_]) -> float:
     """Share of the pixels of a region in which a channel differs by 8 grey levels or more."""
     differs = np.asarray(np.abs(old.astype(np.int16) - new.astype(np.int16)) >= _VISIBLE).any(axis=2)
     return float(np.asarray(differs)[where].mean()) if where.any() else 0.0
-
-
-@cache
-def _structural_similarity() -> Any:
-    """scikit-image's SSIM where it is installed, else None."""
-    try:
-        from skimage.metrics import structural_similarity  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        return None
-    return structural_similarity

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,15 +13,21 @@ from PIL import Image
 from isi_core.domain.attributes import EditSet, edit_set
 from isi_core.domain.errors import InputError
 from isi_core.models.classifiers.protocol import AttributeReader, Classifier, SubjectClassifier
-from isi_core.models.editors.protocol import NEUTRAL, Edited, ImageEditor, Picture, SubjectEditor
+from isi_core.models.editors.protocol import NEUTRAL, Edited, ImageEditor, Picture, SubjectEditor, told_steps
 from isi_core.studies.counterfactuals.bank import EditBank
-from isi_core.studies.counterfactuals.edit_checks import CheckSettings, Presence, check_edit, check_presence
+from isi_core.studies.counterfactuals.edit_checks import (
+    CheckSettings,
+    EditCheck,
+    Presence,
+    check_edit,
+    check_presence,
+)
 from isi_core.studies.counterfactuals.results import Delta
 from isi_core.studies.counterfactuals.scores import Scale, class_scores
 
 Base = Literal["reconstruction", "original"]
 Tell = Callable[[str], None]
-"""Told what is being done before every edit that is made; raises `Cancelled` to stop."""
+"""Told what is being done before every edit that is made and at its steps; raises `Cancelled` to stop."""
 
 SMALLEST_SIDE, LARGEST_SIDE = 16, 4096
 
@@ -69,7 +75,7 @@ class Effects:
         self.class_index, self.scale, self.base, self.seed = class_index, scale, base, seed
         self._bank, self._reader, self._checks, self._tell = bank, reader, checks, tell
         self._by_subject = by_subject
-        self._reasons: dict[tuple[EditSet, int], tuple[str, ...]] = {}
+        self._found: dict[tuple[EditSet, int], EditCheck] = {}
         self._logits: dict[tuple[EditSet, int], NDArray[np.float64]] = {}
         self._looked: dict[EditSet, list[int]] = {}
         self._bases: dict[int, _Shown] = {}
@@ -105,9 +111,10 @@ class Effects:
             return []
         before = self._scores([self._bases[i].logits for i in wanted], class_index)
         after = self._scores([self._logits[edits, i] for i in wanted], class_index)
+        found = [self._found[edits, i] for i in wanted]
         return [
-            Delta(self.pictures[i].digest, float(b), float(a), self._reasons[edits, i])
-            for i, b, a in zip(wanted, before, after, strict=True)
+            Delta(self.pictures[i].digest, float(b), float(a), check.reasons, check.quality)
+            for i, b, a, check in zip(wanted, before, after, found, strict=True)
         ]
 
     def reconstruction_deltas(self) -> list[Delta]:
@@ -126,7 +133,7 @@ class Effects:
 
     def classes(self, edits: EditSet) -> tuple[list[int], list[int]]:
         """Most probable class of each picture with a valid edit among those looked at, at its base and edited."""
-        valid = [i for i in self._looked.get(edits, []) if not self._reasons[edits, i]]
+        valid = [i for i in self._looked.get(edits, []) if not self._found[edits, i].reasons]
         before = [int(self._bases[i].logits.argmax()) for i in valid]
         return before, [int(self._logits[edits, i].argmax()) for i in valid]
 
@@ -149,10 +156,15 @@ class Effects:
             if isinstance(self.editor, SubjectEditor):
                 return Edited(kept.image, kept.mask, 0, self.editor.subject_after(picture, edits, self.seed))
             return kept
+        on_step = None
         if self._tell is not None:
-            what = " and ".join(edit.text for edit in edits) or "reconstruction"
-            self._tell(f"{picture.name}: {what}")
-        made = self.editor.edit(picture, edits, self.seed) if edits else self.editor.reconstruct(picture)
+            what = f"{picture.name}: {' and '.join(edit.text for edit in edits) or 'reconstruction'}"
+            self._tell(what)
+            on_step = told_steps(self._tell, what)
+        if edits:
+            made = self.editor.edit(picture, edits, self.seed, on_step)
+        else:
+            made = self.editor.reconstruct(picture, on_step)
         self.denoiser_evaluations += made.denoiser_evaluations
         self.edits_made += bool(edits)
         if self._bank is not None:
@@ -167,14 +179,14 @@ class Effects:
         after = [self.editor.subject_after(self.pictures[i], edits, self.seed) for i in numbers]
         logits = self.classifier.subject_logits(after)
         self._keep(
-            edits, numbers, logits, [self._subject_reasons(edits, i, s) for i, s in zip(numbers, after, strict=True)]
+            edits, numbers, logits, [self._subject_check(edits, i, s) for i, s in zip(numbers, after, strict=True)]
         )
 
     def _by_picture(self, edits: EditSet, numbers: Sequence[int]) -> None:
         made = [self.edited(i, edits) for i in numbers]
         images = [edited.image for edited in made]
         logits = self._classified(images)
-        reasons: list[tuple[str, ...]] = [()] * len(numbers)
+        checks = [EditCheck(())] * len(numbers)
         if self._checks is not None and edits and edits != (NEUTRAL,):
             read = self._read(images)
             for place, (i, edited) in enumerate(zip(numbers, made, strict=True)):
@@ -183,35 +195,36 @@ class Effects:
                 by_subject = edited.subject is not None
                 before, after = (None, None) if by_subject or read is None else (base.presence, read[place])
                 rough = self._reader is not None and self._reader.rough
-                found = check_edit(edits, base.image, edited, self._checks, before, after, rough).reasons
+                found = check_edit(edits, base.image, edited, self._checks, before, after, rough)
                 if by_subject:
-                    told = self._subject_reasons(edits, i, edited.subject)
-                    found = told or found
-                reasons[place] = found
-        self._keep(edits, numbers, logits, reasons)
+                    told = self._subject_check(edits, i, edited.subject)
+                    quality = replace(found.quality, before=told.quality.before, after=told.quality.after)
+                    found = EditCheck(told.reasons or found.reasons, quality)
+                checks[place] = found
+        self._keep(edits, numbers, logits, checks)
 
-    def _subject_reasons(self, edits: EditSet, number: int, after: object) -> tuple[str, ...]:
+    def _subject_check(self, edits: EditSet, number: int, after: object) -> EditCheck:
         """Flags from what the subject says of itself; it is exact, so that it needs no reader."""
         picture = self.pictures[number]
         if self._checks is None or not isinstance(self.editor, SubjectEditor) or picture.subject is None:
-            return ()
+            return EditCheck(())
         editor, told = self.editor, [edit for edit in edits if edit != NEUTRAL]
         return check_presence(
             tuple(told),
             [editor.presence(picture.subject, edit, picture, self.seed) for edit in told],
             [editor.presence(after, edit, picture, self.seed) for edit in told],  # type: ignore[arg-type]
-        ).reasons
+        )
 
     def _keep(
         self,
         edits: EditSet,
         numbers: Sequence[int],
         logits: NDArray[np.float64],
-        reasons: Sequence[tuple[str, ...]],
+        checks: Sequence[EditCheck],
     ) -> None:
         for place, i in enumerate(numbers):
             self._logits[edits, i] = logits[place]
-            self._reasons[edits, i] = reasons[place]
+            self._found[edits, i] = checks[place]
             self._looked.setdefault(edits, []).append(i)
 
     def _ready_bases(self, numbers: Sequence[int]) -> None:

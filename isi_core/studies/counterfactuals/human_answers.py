@@ -15,6 +15,7 @@ from isi_core.domain.errors import InputError
 from isi_core.domain.home import home_folder
 from isi_core.measures.statistics import Interval, bootstrap_interval, wilson_interval
 from isi_core.store.database import explain_os_error
+from isi_core.store.whole_file import write_whole
 from isi_core.studies.counterfactuals.human_study import METHODS, Item
 
 RATINGS = ("quality", "disentanglement")
@@ -63,6 +64,26 @@ def join(folder: Path, participant: str) -> int:
         except OSError as error:
             raise InputError(explain_os_error(error, folder)) from error
     return _joined(path).index(name)
+
+
+def study_methods(folder: Path, methods: Sequence[str]) -> tuple[str, ...]:
+    """The explanations that study 2 of this folder is made of: those of its first time, `methods` where this is it.
+
+    Which explanation an attribute gets hangs on all of them, so a study that goes on needs those it began with.
+
+    Raises
+    ------
+    InputError : a disk that is full.
+    """
+    path = folder / "explanations.json"
+    try:
+        stored = json.loads(path.read_bytes()) if path.stat().st_size < _LARGEST else None
+    except (OSError, ValueError, RecursionError):
+        stored = None
+    if isinstance(stored, list) and stored and all(isinstance(name, str) and name in METHODS for name in stored):
+        return tuple(dict.fromkeys(stored))
+    write_whole(path, json.dumps(list(methods)))
+    return tuple(methods)
 
 
 def _joined(path: Path) -> list[str]:

@@ -1,7 +1,8 @@
 """Human studies of a ranking (DiffEx, studies 1 and 2): blind, shuffled by a seed, the same again when resumed.
 
 Study 1 shows a picture and its counterfactual with the attribute's name and asks for edit quality and disentanglement,
-1 to 5. Among the pairs are a few whose name is that of another attribute: whoever rates these high did not look.
+1 to 5. Among the pairs are a few whose name is that of another branch's attribute (a goatee is a beard and facial hair
+too, so a name of its own branch may be right): whoever rates these high did not look.
 Study 2 shows one explanation and asks which of four attributes the classifier listens to most. Each attribute comes
 once a participant, with one of three explanations; from participant to participant the explanations change places, so
 that nobody learns an answer from one of them and gives it under another.
@@ -41,7 +42,7 @@ class Item:
     method : the explanation that is shown (study 2); "" for a rating.
     options : four attributes, shuffled (study 2).
     truth : the option that the classifier listens to most (study 2).
-    control : the name is not the edit's own (study 1).
+    control : the name is another branch's (study 1).
     """
 
     kind: Kind
@@ -98,7 +99,7 @@ def rating_items(result: Result, participant: str, count: int = 20, controls: in
     Parameters
     ----------
     participant : whose order it is; the pairs are the same for everybody, so that ratings can be compared.
-    count, controls : pairs in all, and how many of them are named wrongly.
+    count, controls : pairs in all, and how many of them are named wrongly; fewer where no other branch has a name.
 
     Raises
     ------
@@ -118,12 +119,12 @@ def rating_items(result: Result, participant: str, count: int = 20, controls: in
     chosen: list[tuple[EditSet, str]] = []
     while len(chosen) < count and any(by_set.values()):
         chosen += [(edits, pictures.pop()) for edits, pictures in by_set.items() if pictures][: count - len(chosen)]
-    names = [_words(found) for found in result.ranking]
-    wrong = set(rng.sample(range(len(chosen)), min(controls, len(chosen) - 1))) if len(set(names)) > 1 else set()
+    others = {edits: _names_of_other_branches(result, edits) for edits in by_set}
+    able = [number for number, (edits, _) in enumerate(chosen) if others[edits]]
+    wrong = set(rng.sample(able, min(controls, len(able), len(chosen) - 1)))
     items = []
     for number, (edits, picture) in enumerate(chosen):
-        own = " and ".join(edit.text for edit in edits)
-        words = rng.choice([name for name in names if name != own]) if number in wrong else own
+        words = rng.choice(others[edits]) if number in wrong else _words(edits)
         items.append(Item("rating", picture, edits, words, control=number in wrong))
     Random(f"{participant} {seed}").shuffle(items)
     return items
@@ -171,7 +172,7 @@ def choice_items(
                 "choice",
                 rng.choice(shown).picture,
                 found.edits,
-                _words(found),
+                _words(found.edits),
                 methods[(place + number) % len(methods)],
                 tuple(options),
                 found.attribute.text,
@@ -185,8 +186,19 @@ def choice_items(
     return items
 
 
-def _words(found: SetResult) -> str:
-    return " and ".join(edit.text for edit in found.edits)
+def _names_of_other_branches(result: Result, edits: EditSet) -> list[str]:
+    """Names that these edits cannot go by: of attributes that share no branch with them, strongest first."""
+    branches, own = {edit.attribute.branch for edit in edits}, _words(edits)
+    names = (
+        _words(found.edits)
+        for found in result.ranking
+        if branches.isdisjoint(edit.attribute.branch for edit in found.edits)
+    )
+    return [name for name in dict.fromkeys(names) if name != own]
+
+
+def _words(edits: EditSet) -> str:
+    return " and ".join(edit.text for edit in edits)
 
 
 def _sign(found: SetResult) -> float:

@@ -7,7 +7,7 @@ attribute, and, to tell what is due to the counterfactuals, on these with as man
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from random import Random
 from typing import Any, Protocol
@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from isi_core.domain.attributes import Attribute, Edit
 from isi_core.domain.errors import InputError
-from isi_core.domain.progress import Progress, part_of
+from isi_core.domain.progress import Progress, part_of, told_at
 from isi_core.models.classifiers.fitting import FitSettings, fitted, pixels_of
 from isi_core.models.classifiers.hugging_face import HuggingFaceClassifier
-from isi_core.models.editors.protocol import Edited, ImageEditor, Picture
+from isi_core.models.editors.protocol import Edited, ImageEditor, Picture, told_steps
 from isi_core.studies.counterfactuals.bank import EditBank
 from isi_core.studies.counterfactuals.repair_results import RepairResult, Trial
 from isi_core.studies.counterfactuals.repair_task import Examination, Labelled, checked_labels
@@ -182,17 +182,26 @@ def _counterfactuals(
     pictures = []
     for place, number in enumerate(chosen):
         _tell(progress, f"Seed {seed}: making counterfactuals", place / len(chosen))
-        edited = _edited(editor, training.pictures[number], task.attribute, seed, bank)
+        tell = None if progress is None else told_at(progress, place / len(chosen))
+        edited = _edited(editor, training.pictures[number], task.attribute, seed, bank, tell)
         pictures.append(Picture.of(edited.image, training.pictures[number].name, edited.subject))
     return Labelled(tuple(pictures), tuple(training.labels[number] for number in chosen))
 
 
-def _edited(editor: ImageEditor, picture: Picture, attribute: Attribute, seed: int, bank: EditBank | None) -> Edited:
+def _edited(
+    editor: ImageEditor,
+    picture: Picture,
+    attribute: Attribute,
+    seed: int,
+    bank: EditBank | None,
+    tell: Callable[[str], None] | None = None,
+) -> Edited:
     edits = (Edit(attribute),)
     kept = bank.get(picture.digest, edits, editor.record, seed) if bank is not None else None
     if kept is not None:
         return kept
-    made = editor.edit(picture, edits, seed)
+    what = f"Seed {seed}: making counterfactuals, {picture.name}"
+    made = editor.edit(picture, edits, seed, told_steps(tell, what) if tell is not None else None)
     if bank is not None:
         bank.put(picture.digest, edits, editor.record, seed, made)
     return made

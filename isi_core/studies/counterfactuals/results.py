@@ -10,7 +10,7 @@ from typing import Any
 from isi_core.domain.attributes import Attribute, Corpus, Edit, EditSet
 from isi_core.domain.errors import InputError
 from isi_core.measures.statistics import Interval
-from isi_core.studies.counterfactuals.edit_checks import NOT_APPLICABLE
+from isi_core.studies.counterfactuals.edit_checks import MISSING, NOT_APPLICABLE, STILL_THERE, EditQuality
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,14 @@ class Delta:
     base : score of the base (the reconstruction, or the original).
     score : score of the edited picture.
     reasons : why the edit is flagged, in words; empty where it is valid. A flagged one enters no mean.
+    quality : what the checks measured of it.
     """
 
     picture: str
     base: float
     score: float
     reasons: tuple[str, ...] = ()
+    quality: EditQuality = field(default_factory=EditQuality)
 
     @property
     def valid(self) -> bool:
@@ -39,6 +41,35 @@ class Delta:
     def change(self) -> float:
         """Edited minus base."""
         return self.score - self.base
+
+    def to_json(self) -> list[Any]:
+        """Picture, base, score, reasons and what the checks measured."""
+        return [self.picture, self.base, self.score, list(self.reasons), self.quality.to_json()]
+
+    @classmethod
+    def from_json(cls, data: Sequence[Any]) -> Delta:
+        """From `to_json`'s form; earlier ones had no measurements."""
+        picture, base, score, reasons, *quality = data
+        measured = EditQuality.from_json(quality[0]) if quality else EditQuality()
+        return cls(str(picture), float(base), float(score), tuple(map(str, reasons)), measured)
+
+
+@dataclass(frozen=True)
+class SetQuality:
+    """How well the edits of a set did what they say, the automatic form of DiffEx's edit quality and disentanglement.
+
+    Attributes
+    ----------
+    done : share of the edits that had something to do whose attributes are read afterwards as they should be.
+    ssim, pixels : means of structural similarity and of the share of changed pixels, outside the edited region.
+    drift : mean share of other attributes that came or went.
+    Each is None where none of the edits could be measured so.
+    """
+
+    done: float | None
+    ssim: float | None
+    pixels: float | None
+    drift: float | None
 
 
 @dataclass(frozen=True)
@@ -87,6 +118,23 @@ class SetResult:
         return counts
 
     @property
+    def quality(self) -> SetQuality:
+        """Means over the edits that had something to do, the flagged among them too."""
+        some = [delta for delta in self.deltas if not NOT_APPLICABLE.intersection(delta.reasons)]
+        read = [delta for delta in some if any(p is not None for p in delta.quality.after)]
+
+        def mean(values: Sequence[float | None]) -> float | None:
+            known = [value for value in values if value is not None]
+            return math.fsum(known) / len(known) if known else None
+
+        return SetQuality(
+            mean([float(not {MISSING, STILL_THERE}.intersection(delta.reasons)) for delta in read]),
+            mean([delta.quality.ssim for delta in some]),
+            mean([delta.quality.pixels for delta in some]),
+            mean([delta.quality.drift for delta in some]),
+        )
+
+    @property
     def ranked(self) -> bool:
         """Enough of its edits are valid; otherwise it is shown apart, not among the ranked."""
         return enough_valid(self.deltas)
@@ -112,13 +160,14 @@ class SetResult:
             "edits_valid": self.valid,
             "flagged": self.flagged,
             "ranked": self.ranked,
-            "deltas": [[d.picture, d.base, d.score, list(d.reasons)] for d in self.deltas],
+            "quality": asdict(self.quality),
+            "deltas": [delta.to_json() for delta in self.deltas],
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SetResult:
         """The result from `to_json`'s form."""
-        deltas = tuple(Delta(str(p), float(b), float(s), tuple(map(str, r))) for p, b, s, r in data["deltas"])
+        deltas = tuple(map(Delta.from_json, data["deltas"]))
         signed = Interval(
             _number(data["signed"]),
             _number(data["low"]),
@@ -206,7 +255,8 @@ class Result:
     corpus : the hierarchy that was searched.
     class_label : the class that was scored.
     pictures : (digest, name) of each picture, in order.
-    sets : every single attribute that was looked at, strongest first; `ranking` and `apart` are its two parts.
+    sets : every single attribute that was looked at, strongest first; `ranking` and `apart` are its two parts. After
+        a race its winners come first: means over few pictures do not outrank them.
     joint : joint edits, strongest first.
     best : the best edit set ever seen by the search; () where nothing reached the threshold.
     no_op : what edits that should do nothing did; their influence is the floor.
@@ -216,6 +266,8 @@ class Result:
     cost : what it took.
     stopped : the search had not ended; what is here had been finished by then.
     history : how the search went: a line a step, for a person.
+    raced : the sets that won a race, strongest first; () without one, or before it has ended.
+    opposite : the strongest joint edit with the other sign, and each of its parts so; () where that was not made.
     """
 
     settings: Mapping[str, Any]
@@ -232,6 +284,8 @@ class Result:
     per_class: Mapping[str, tuple[SetResult, ...]] = field(default_factory=dict)
     stopped: bool = False
     history: tuple[str, ...] = field(default=())
+    raced: tuple[EditSet, ...] = ()
+    opposite: tuple[SetResult, ...] = ()
 
     @property
     def ranking(self) -> tuple[SetResult, ...]:
@@ -270,6 +324,8 @@ class Result:
             **asdict(self.cost),
             "stopped": self.stopped,
             "history": list(self.history),
+            "opposite": [found.to_json() for found in self.opposite],
+            "raced": [[edit.to_json() for edit in edits] for edits in self.raced],
         }
 
     @classmethod
@@ -282,12 +338,13 @@ class Result:
         """
         try:
             sets = [SetResult.from_json(found) for found in (*data["ranking"], *data["apart"])]
+            raced = tuple(tuple(Edit.from_json(edit) for edit in edits) for edits in data.get("raced", ()))
             return cls(
                 settings=dict(data["settings"]),
                 corpus=Corpus.from_json(data["corpus"]),
                 class_label=str(data["class"]),
                 pictures=tuple((str(digest), str(name)) for digest, name in data["pictures"]),
-                sets=strongest_first(sets),
+                sets=strongest_first(sets, raced),
                 joint=tuple(JointResult.from_json(found) for found in data["joint"]),
                 best=tuple(Edit.from_json(edit) for edit in data["best"]),
                 no_op=SetResult.from_json(data["no_op"]) if data["no_op"] else None,
@@ -305,6 +362,8 @@ class Result:
                 },
                 stopped=bool(data["stopped"]),
                 history=tuple(map(str, data["history"])),
+                raced=raced,
+                opposite=tuple(SetResult.from_json(found) for found in data.get("opposite", ())),
             )
         except (KeyError, TypeError, ValueError, AttributeError):
             raise InputError("This is not the JSON of a ranking: give what `rank --json` wrote.") from None
@@ -352,9 +411,15 @@ def enough_valid(deltas: Sequence[Delta]) -> bool:
     return valid > 0 and valid >= failed
 
 
-def strongest_first(sets: Sequence[SetResult]) -> tuple[SetResult, ...]:
-    """By influence, what has none (NaN) last; ties in the order of their paths."""
-    return tuple(sorted(sets, key=lambda s: (-s.influence if math.isfinite(s.influence) else math.inf, s.edits)))
+def strongest_first(sets: Sequence[SetResult], raced: Sequence[EditSet] = ()) -> tuple[SetResult, ...]:
+    """The winners of a race, then by influence, what has none (NaN) last; ties in the order of their paths."""
+    won = {edits: place for place, edits in enumerate(raced)}
+
+    def place(found: SetResult) -> tuple[int, float, EditSet]:
+        strength = -found.influence if math.isfinite(found.influence) else math.inf
+        return won.get(found.edits, len(won)), strength, found.edits
+
+    return tuple(sorted(sets, key=place))
 
 
 def _plain(value: float) -> float | None:

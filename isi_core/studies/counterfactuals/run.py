@@ -125,6 +125,8 @@ class Ranking:
         self._taken: dict[tuple[EditSet, tuple[int, ...]], SetResult] = {}
         self._steps: list[str] = []
         self._best: EditSet = ()
+        self._raced: tuple[EditSet, ...] = ()
+        self._reader = reader
 
     def run(self) -> Result:
         """The ranking."""
@@ -193,13 +195,16 @@ class Ranking:
         sets = [edit_set([Edit(leaf, self.settings.sign)]) for leaf in self.corpus.leaves()]
 
         def size(edits: EditSet, numbers: Sequence[int]) -> list[float]:
-            return [abs(d.change) if d.valid else float("nan") for d in self.effects.deltas(edits, numbers)]
+            deltas = self.effects.deltas(edits, numbers)
+            self._tell_partial()
+            return [abs(d.change) if d.valid else float("nan") for d in deltas]
 
         went = race(sets, size, len(self.effects.pictures), self.settings.top)
         self._steps.append(
             f"raced for {self.settings.top} places: {went.edits} of {len(sets) * len(self.effects.pictures)} edits, "
             f"{len(went.open)} attributes undecided at the end"
         )
+        self._raced = went.top
         scores = {}
         for edits in sets:
             deltas = self.effects.deltas(edits, range(went.spent[edits]))
@@ -228,11 +233,25 @@ class Ranking:
         return self._taken[key]
 
     def _singles(self) -> tuple[SetResult, ...]:
-        looked = self.effects.looked_at()
-        return strongest_first([self._measured(e, i) for e, i in looked.items() if len(e) == 1 and e != (NEUTRAL,)])
+        looked = self._looked_at()
+        singles = [self._measured(e, i) for e, i in looked.items() if len(e) == 1 and e != (NEUTRAL,)]
+        return strongest_first(singles, self._raced)
+
+    def _looked_at(self) -> dict[EditSet, list[int]]:
+        """Edit sets of the ranking's sign with their pictures; no-op edits among them."""
+        looked = self.effects.looked_at().items()
+        return {e: i for e, i in looked if e == (NEUTRAL,) or all(edit.sign == self.settings.sign for edit in e)}
+
+    def _opposite(self, joint: Sequence[JointResult]) -> tuple[SetResult, ...]:
+        """The strongest joint edit and its parts with the other sign."""
+        if not joint or not self.settings.both_signs:
+            return ()
+        whole = edit_set([Edit(edit.attribute, -edit.sign, edit.strength) for edit in joint[0].whole.edits])
+        everything = list(range(len(self.effects.pictures)))
+        return tuple(self._measured(edits, everything) for edits in (whole, *((edit,) for edit in whole)))
 
     def _joint(self, finished: bool) -> tuple[JointResult, ...]:
-        looked = {e: i for e, i in self.effects.looked_at().items() if len(e) > 1}
+        looked = {e: i for e, i in self._looked_at().items() if len(e) > 1}
 
         def strength(edits: EditSet) -> float:
             known = [delta.change for delta in self.effects.deltas(edits, looked[edits]) if delta.valid]
@@ -243,7 +262,7 @@ class Ranking:
             if finished:  # what was not yet looked at alone is now
                 parts = [self._measured((edit,), looked[edits]) for edit in edits]
             else:
-                known = self.effects.looked_at()
+                known = self._looked_at()
                 parts = [self._measured((e,), known[(e,)]) for e in edits if (e,) in known]
                 if len(parts) < len(edits):
                     continue
@@ -260,7 +279,9 @@ class Ranking:
         turned: list[Turned] = []
         per_class: dict[str, tuple[SetResult, ...]] = {}
         reconstruction = None
+        opposite: tuple[SetResult, ...] = ()
         if not stopped:
+            opposite = self._opposite(joint)
             reconstruction = set_result((), effects.reconstruction_deltas(), {}, s.level, s.seed)
             for found in sets:
                 if found.ranked:
@@ -272,6 +293,8 @@ class Ranking:
                 **s.to_json(),
                 "editor": dict(effects.editor.record),
                 "classifier": dict(self._classifier.record),
+                "classes": len(labels),
+                "reader": dict(self._reader.record) if self._reader is not None and s.checks is not None else None,
             },
             corpus=self.corpus,
             class_label=labels[effects.class_index],
@@ -288,6 +311,8 @@ class Ranking:
             per_class=per_class,
             stopped=stopped,
             history=tuple(self._steps),
+            raced=self._raced,
+            opposite=opposite,
         )
 
     def _for_class(self, class_index: int, sets: Iterable[SetResult]) -> tuple[SetResult, ...]:

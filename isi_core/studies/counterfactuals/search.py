@@ -81,7 +81,7 @@ def beam_search(
             grown = [edit_set([*node, *root]) for root in roots if not _shares_branch(node, root)]
             look(grown)
             width = min(beam, PARTNERS)
-            kept += _refined(corpus, look, _best(_beating(grown, node, found), found, width), width) or [node]
+            kept += _refined(corpus, look, _best(_beating(grown, node, found), found, width), width, node) or [node]
         nodes = _best([*kept, *(node for node in nodes if len(node) < size - 1)], found, beam)
         found.steps.append(_told(f"{size} attributes together", nodes, found))
     found.beam = nodes
@@ -158,8 +158,8 @@ class _Looking:
                 self.found.best = edits
 
 
-def _refined(corpus: Corpus, look: _Looking, nodes: list[EditSet], beam: int) -> list[EditSet]:
-    """The beam once no node has a descendant that beats it and is among the best."""
+def _refined(corpus: Corpus, look: _Looking, nodes: list[EditSet], beam: int, settled: EditSet = ()) -> list[EditSet]:
+    """The beam once no node has a descendant that beats it and is among the best; `settled` edits stay as they are."""
     found = look.found
     expanded: set[EditSet] = set()
     while fresh := [node for node in nodes if node not in expanded]:
@@ -167,13 +167,13 @@ def _refined(corpus: Corpus, look: _Looking, nodes: list[EditSet], beam: int) ->
         pool: list[EditSet] = []
         for node in nodes:
             better: list[EditSet] = []
-            below = _children(corpus, node) if node in fresh else []
+            below = _children(corpus, node, settled) if node in fresh else []
             # Groups that are no better than their parent may hide a leaf that is: a parent counts as unbeaten only
             # once all that is below has been looked at.
             while below and not better:
                 look(below)
                 better = _beating(below, node, found)
-                below = [child for group in below for child in _children(corpus, group)]
+                below = [child for group in below for child in _children(corpus, group, settled)]
             pool += better or [node]
         nodes = _best(pool, found, beam)
         found.steps.append(_told("expanded", nodes, found))
@@ -184,10 +184,12 @@ def _beating(sets: Iterable[EditSet], parent: EditSet, found: Found) -> list[Edi
     return [edits for edits in sets if found.scores[edits] > found.scores[parent]]
 
 
-def _children(corpus: Corpus, node: EditSet) -> list[EditSet]:
-    """The node with one of its attributes replaced by one a level below."""
+def _children(corpus: Corpus, node: EditSet, settled: EditSet) -> list[EditSet]:
+    """The node with one of its attributes, no settled one, replaced by one a level below."""
     made = []
     for i, edit in enumerate(node):
+        if edit in settled:
+            continue
         for child in corpus.children(edit.attribute):
             made.append(edit_set([*node[:i], Edit(child, edit.sign, edit.strength), *node[i + 1 :]]))
     return made

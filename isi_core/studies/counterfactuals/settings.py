@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
@@ -36,6 +37,7 @@ class Settings:
     joint : largest number of attributes edited together; 1 is none.
     top : racing: how many places are raced for.
     sign : +1 adds attributes, -1 removes them.
+    both_signs : the strongest joint edit and its parts are made with the other sign too, for DiffEx's Figure 8.
     class_label : the class that is scored; "" is the second of two, else the one most pictures are of.
     level : of the intervals.
     seed : of edits and resampling.
@@ -51,6 +53,7 @@ class Settings:
     joint: int = 2
     top: int = 5
     sign: int = 1
+    both_signs: bool = False
     class_label: str = ""
     level: float = 0.95
     seed: int = 0
@@ -94,12 +97,12 @@ def estimate(corpus: Corpus, settings: Settings, pictures: int) -> Estimate:
     """Sets and edits that a ranking takes at most; what the bank holds and what racing saves come off."""
     roots = corpus.children()
     attributes, leaves = corpus.attributes(), corpus.leaves()
-    widest = max(sum(a.branch == root.label for a in attributes) - 1 for root in roots) if roots else 0
+    widest = max(Counter(a.branch for a in attributes).values(), default=1) - 1
     pairs = min(MATRIX, len(roots)) * (min(MATRIX, len(roots)) - 1) // 2 if settings.joint > 1 else 0
     if settings.search == "racing":
         sets = len(leaves) + pairs
     elif settings.search == "exhaustive":
-        by_branch = [sum(leaf.branch == root.label for leaf in leaves) for root in roots]
+        by_branch = list(Counter(leaf.branch for leaf in leaves).values())
         sets = len(attributes) + _joint_count(by_branch, settings.joint)
     else:
         width = 1 if settings.search == "greedy" else settings.beam
@@ -108,6 +111,8 @@ def estimate(corpus: Corpus, settings: Settings, pictures: int) -> Estimate:
         # What a joint set is made of is looked at alone too, for the interaction.
         joint = (settings.joint - 1) * width * (len(roots) + down)
         sets = min(len(attributes), len(roots) + down + joint) + joint + pairs
+    if settings.both_signs and settings.joint > 1:
+        sets += settings.joint + 1
     return Estimate(sets, (sets + 1) * pictures)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import streamlit as st
 
 from isi_core.domain.attributes import Corpus
 from isi_core.domain.errors import InputError
+from isi_core.models.classifiers.label_prompts import typed_labels
 from isi_core.models.classifiers.presets import DEFAULT_CLIP, EMBEDDED_CLIP, PRESETS, WORLD_PROMPTS
 from isi_core.models.classifiers.protocol import AttributeReader, Classifier
 from isi_core.models.classifiers.rule import RuleClassifier
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 MODELS = ASSETS / "models"
 DEFAULT_DIFFUSION = "stabilityai/stable-diffusion-xl-base-1.0"
 DEFAULT_INSTRUCT = "timbrooks/instruct-pix2pix"
+OWN_LABELS = "clip:own"
+"""Key of the CLIP whose classes are described by whoever asks."""
 _DOMAIN_WORDS = {"faces": "faces (built-in world)", "birds": "birds (built-in world)"}
 
 
@@ -97,10 +100,23 @@ def classifiers(desk: Desk) -> dict[str, ClassifierChoice]:
         if preset.corpus == corpus:
             note = "CLIP compares each picture with the label's texts; its weights come from a folder or the hub."
             found.append(ClassifierChoice(f"clip:{name}", f"CLIP: {name}", tuple(preset.classes), "", note))
+    note = "CLIP compares each picture with texts of your own; its weights come from a folder or the hub."
+    found.append(ClassifierChoice(OWN_LABELS, "CLIP: labels of your own", (), "", note))
     own = own_labels(desk.own_model)
     note = "Any image classifier of Hugging Face's: a folder on this server, or a hub id (safetensors only)."
     found.append(ClassifierChoice("own", "another: folder or hub id", own, "", note))
-    return {choice.key: choice for choice in found}
+    return {choice.key: _with_own_prompts(desk, choice) for choice in found}
+
+
+def _with_own_prompts(desk: Desk, choice: ClassifierChoice) -> ClassifierChoice:
+    """The choice with the classes that were typed for it; no rule is known for those."""
+    if not desk.label_texts.get(choice.key, "").strip():
+        return choice
+    try:
+        texts = typed_labels(desk.label_texts[choice.key])
+    except InputError:  # told where it is typed, and to whoever begins with it
+        return choice
+    return choice if texts == shipped_prompts(choice.key) else replace(choice, labels=tuple(texts), rule="")
 
 
 def chosen_classifier(desk: Desk) -> ClassifierChoice:
@@ -137,7 +153,7 @@ def load_classifier(desk: Desk, choice: ClassifierChoice) -> Callable[[], Classi
     if choice.exact:
         rule = shipped_rule(choice.rule)
         return lambda: RuleClassifier(rule)
-    if (texts := _label_texts(choice)) is not None:
+    if (texts := _label_texts(desk, choice)) is not None:
         model = _clip_source(desk, choice)
         return lambda: _clip(model, texts)
     if choice.key == "own":
@@ -163,12 +179,27 @@ def _hugging_face(source: str, name: str) -> Any:
     return HuggingFaceClassifier.load(place, name if place == source else Path(source).name)
 
 
-def _label_texts(choice: ClassifierChoice) -> Mapping[str, tuple[str, ...]] | None:
-    """A CLIP's classes by their texts; None for a classifier of another kind."""
-    kind, _, name = choice.key.partition(":")
+def shipped_prompts(key: str) -> Mapping[str, tuple[str, ...]] | None:
+    """A CLIP's classes by the texts that come with the studio; None for a classifier of another kind."""
+    kind, _, name = key.partition(":")
     if kind == EMBEDDED_CLIP:
         return WORLD_PROMPTS[name]
+    if key == OWN_LABELS:
+        return {}
     return PRESETS[name].classes if kind == "clip" else None
+
+
+def _label_texts(desk: Desk, choice: ClassifierChoice) -> Mapping[str, tuple[str, ...]] | None:
+    """A CLIP's classes by their texts, those that were typed where there are any; None for one of another kind.
+
+    Raises
+    ------
+    InputError : what was typed does not describe classes.
+    """
+    shipped, typed = shipped_prompts(choice.key), desk.label_texts.get(choice.key, "")
+    if shipped is None or (shipped and not typed.strip()):
+        return shipped
+    return typed_labels(typed)
 
 
 def _clip_source(desk: Desk, choice: ClassifierChoice) -> str:
@@ -186,9 +217,15 @@ def _clip(source: str, classes: Mapping[str, tuple[str, ...]]) -> Any:
 
 
 def loaded_again(desk: Desk, record: Mapping[str, Any]) -> Callable[[], Any] | None:
-    """How the network of a kept ranking's record is loaded; None where it is not known here."""
+    """How the network of a kept ranking's record is loaded; None where it is not known here.
+
+    An embedded one is found by the record alone, whatever is chosen on the desk now. For any other the record has no
+    path: it is the one that is typed on the desk, where its name fits.
+    """
     name = str(record.get("name", ""))
-    if name in {choice.key for choice in classifiers(desk).values()} and (MODELS / name / "config.json").is_file():
+    # One name, no path: a record may come from anywhere.
+    embedded = name not in ("", ".", "..") and Path(name).name == name and str(record.get("source", name)) == name
+    if embedded and (MODELS / name / "config.json").is_file():
         return lambda: _hugging_face(str(MODELS / name), name)
     own = desk.own_model.strip()
     if own and Path(own).name == Path(name).name:
@@ -219,11 +256,15 @@ def chosen_editor(desk: Desk) -> str:
 
 
 def diffusion_default(desk: Desk) -> str:
-    """The pipeline that is taken where none is named: for LEDITS++ the embedded one for faces, else the paper's."""
+    """The pipeline that is taken where none is named: the embedded one for drawn faces with LEDITS++, else the paper's.
+
+    It knows no photographs.
+    """
     if desk.editor == "instruct":
         return DEFAULT_INSTRUCT
     embedded = (MODELS / "tiny-diffusion" / "model_index.json").is_file()
-    return "tiny-diffusion" if embedded and desk.domain == "faces" else DEFAULT_DIFFUSION
+    drawn = desk.domain == "faces" and desk.source == "Built-in"
+    return "tiny-diffusion" if embedded and drawn else DEFAULT_DIFFUSION
 
 
 def load_editor(desk: Desk) -> Callable[[], ImageEditor]:
@@ -268,17 +309,18 @@ def _load_instruct(desk: Desk) -> Callable[[], ImageEditor]:
 def load_reader(desk: Desk, choice: ClassifierChoice, corpus: Corpus) -> Callable[[], AttributeReader | None]:
     """How the reader that checks edits is loaded; the exact editor needs none.
 
-    The embedded one for faces; else the CLIP that is explained, which is loaded anyhow, or the embedded CLIP of birds.
+    The embedded one for drawn faces; else the CLIP that is explained, which is loaded anyhow, or the embedded CLIP for
+    drawn birds. Both know no photographs: without a CLIP nothing tells whether those show an attribute.
     """
     if desk.editor == "render":
         return lambda: None
-    folder = MODELS / "tiny-attributes"
-    if desk.domain == "faces" and (folder / "config.json").is_file():
+    folder, drawn = MODELS / "tiny-attributes", desk.source == "Built-in" or edits_with_tiny(desk)
+    if desk.domain == "faces" and drawn and (folder / "config.json").is_file():
         return lambda: _reader(str(folder))
-    texts, source = _label_texts(choice), ""
+    texts, source = _label_texts(desk, choice), ""
     if texts is not None:
         source = _clip_source(desk, choice)
-    elif desk.domain in WORLDS and (MODELS / EMBEDDED_CLIP / "config.json").is_file():
+    elif desk.domain in WORLDS and drawn and (MODELS / EMBEDDED_CLIP / "config.json").is_file():
         source, texts = str(MODELS / EMBEDDED_CLIP), WORLD_PROMPTS["faces-age"]
     if texts is None or not corpus.leaves():
         return lambda: None

@@ -47,7 +47,7 @@ def show(desk: Desk, pictures: Sequence[Picture] = ()) -> Corpus | None:
     attributes = corpus.attributes()
     edited = " · edited" if desk.undone.get(desk.domain) else ""
     with st.expander(
-        f"Attributes: {len(attributes)} in {len(corpus.categories)} groups{edited}", icon=":material/account_tree:"
+        f"Attributes: {len(attributes):,} in {len(corpus.categories):,} groups{edited}", icon=":material/account_tree:"
     ):
         st.caption(
             "What is added to the pictures, in up to three levels: a group, a kind, and its sub-types. Change the tree "
@@ -71,7 +71,9 @@ def _tree_html(corpus: Corpus) -> str:
     lines = []
     count = 0
     for first, below in corpus.categories.items():
-        lines.append(f"<div><b>{escape(first)}</b></div>")
+        count += 1
+        if count <= _MOST_SHOWN:
+            lines.append(f"<div><b>{escape(first)}</b></div>")
         for second, leaves in below.items():
             count += 1 + len(leaves)
             if count > _MOST_SHOWN:
@@ -147,10 +149,15 @@ def _unknown(desk: Desk, corpus: Corpus) -> None:
 
 def unknown_to_render(desk: Desk, corpus: Corpus) -> list[Attribute]:
     """Attributes of the corpus that the built-in world does not have; none where another editor edits."""
+    known = _renderable(desk)
+    return [] if known is None else [a for a in corpus.attributes() if a.path not in known]
+
+
+def _renderable(desk: Desk) -> frozenset[tuple[str, ...]] | None:
+    """What the built-in world can draw; None where another editor edits."""
     if desk.editor != "render" or desk.domain not in WORLDS:
-        return []
-    known = set(world(desk.domain).paths())
-    return [a for a in corpus.attributes() if a.path not in known]
+        return None
+    return frozenset(world(desk.domain).paths())
 
 
 def drawable(desk: Desk, corpus: Corpus) -> Corpus:
@@ -160,13 +167,13 @@ def drawable(desk: Desk, corpus: Corpus) -> Corpus:
     ------
     InputError : nothing is left.
     """
-    for attribute in sorted(unknown_to_render(desk, corpus), key=lambda a: -a.level):
-        if attribute in corpus:
-            try:
-                corpus = corpus_edits.removed(corpus, attribute)
-            except InputError:
-                raise InputError("The render editor can draw none of these attributes: use the domain's own.") from None
-    return corpus
+    known = _renderable(desk)
+    if known is None:
+        return corpus
+    try:
+        return corpus_edits.only(corpus, known)
+    except InputError:
+        raise InputError("The render editor can draw none of these attributes: use the domain's own.") from None
 
 
 def _files(desk: Desk, corpus: Corpus) -> None:
@@ -211,7 +218,7 @@ def _import(desk: Desk, name: str, raw: bytes) -> None:
     found = read_corpus(raw, domain=desk.domain)
     desk.change_corpus(Corpus(desk.domain, found.corpus.categories))
     told = f" {' '.join(found.notes)}" if found.notes else ""
-    desk.corpus_note, desk.corpus_node = f"Imported {name}: {len(found.corpus.attributes())} attributes.{told}", _TOP
+    desk.corpus_note, desk.corpus_node = f"Imported {name}: {len(found.corpus.attributes()):,} attributes.{told}", _TOP
 
 
 def _reset(desk: Desk) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from isi_core.domain.attributes import LONGEST_LABEL, Attribute, Corpus
 from isi_core.domain.errors import InputError
@@ -79,6 +79,28 @@ def removed(corpus: Corpus, attribute: Attribute) -> Corpus:
         tree[path[0]][path[1]].remove(path[2])
     if not tree:
         raise InputError("A corpus needs one attribute at least: add another before this one is taken out.")
+    return _corpus(corpus, tree)
+
+
+def only(corpus: Corpus, paths: Container[tuple[str, ...]]) -> Corpus:
+    """The corpus with nothing but these; what stands below one that is not among them goes too.
+
+    Raises
+    ------
+    InputError : nothing would be left.
+    """
+    # One pass over the tree: it may have 10,000 attributes, of which none is among these.
+    tree: _Tree = {
+        first: {
+            second: [third for third in leaves if (first, second, third) in paths]
+            for second, leaves in below.items()
+            if (first, second) in paths
+        }
+        for first, below in corpus.categories.items()
+        if (first,) in paths
+    }
+    if not tree:
+        raise InputError("None of the attributes would be left.")
     return _corpus(corpus, tree)
 
 

@@ -75,6 +75,7 @@ class Desk:
     source : where the pictures come from, and `count`, `picture_seed`, `folder`, `uploads` of each source.
     classifier, class_label : which one, by its key among the choices, and which of its classes.
     clip_model, own_model : hub ids or folders that were typed.
+    label_texts : by a CLIP's key among the choices, the label prompts that were typed, a line a class.
     corpora : by domain, the corpus as it was edited, and `undone` what it was before each edit.
     preset : of the search; the fields that follow are its settings, "custom" once one of them was changed.
     shown : key of the ranking that is looked at; "" for the newest.
@@ -95,6 +96,7 @@ class Desk:
     class_label: str = ""
     clip_model: str = ""
     own_model: str = ""
+    label_texts: dict[str, str] = field(default_factory=dict)
     corpora: dict[str, Corpus] = field(default_factory=dict)
     undone: dict[str, list[Corpus]] = field(default_factory=dict)
     corpus_node: tuple[str, ...] = ()
@@ -119,6 +121,7 @@ class Desk:
     joint: int = 1
     top: int = 5
     sign: int = 1
+    both_signs: bool = False
     seed: int = 0
     checked: bool = True
     shown: str = ""

@@ -109,7 +109,7 @@ def _pair(desk: Desk, made: Kept, found: SetResult, delta: Delta, before: Image.
         if delta.reasons:
             st.warning(as_written("Flagged: " + "; ".join(delta.reasons)), icon=":material/flag:")
         else:
-            st.caption("✓ This edit passed every check.")
+            st.caption(_checked_words(made, delta))
         st.caption(reading)
         st.button(
             "Open in VQA Interventions",
@@ -119,6 +119,23 @@ def _pair(desk: Desk, made: Kept, found: SetResult, delta: Delta, before: Image.
             help="Takes the counterfactual there as a picture of your own, to ask a vision-language model about it.",
         )
         _grad_cam(desk, made, before, after)
+
+
+def _checked_words(made: Kept, delta: Delta) -> str:
+    """What was looked at in an edit that was not flagged, with what was measured."""
+    settings, quality = made.result.settings, delta.quality
+    if not settings.get("checks"):
+        return "This ranking did not check its edits."
+    told = []
+    if any(p is not None for p in quality.after):
+        told.append("its attribute is there as it says")
+    else:
+        told.append("nothing here could read whether its attribute is there")
+    if quality.ssim is not None:
+        told.append(f"SSIM {number(quality.ssim)} outside the edited region")
+    if quality.drift is not None:
+        told.append(f"{number(100 * quality.drift)} % of the other attributes changed with it")
+    return f"✓ Not flagged: {'; '.join(told)}."
 
 
 def _blend_words(blend: float) -> str:

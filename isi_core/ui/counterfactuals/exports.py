@@ -38,7 +38,8 @@ def show(desk: Desk, made: Kept) -> None:
     """The buttons, each file made when it is asked for, and the line that says where the result comes from."""
     st.divider()
     name = made.key[:8]
-    report = partial(pdf, desk, made, lists.other_list(desk))
+    other = lists.other_list(desk)
+    report = partial(pdf, desk, made, other)
     files: list[tuple[str, str, str, Callable[[], bytes]]] = [
         ("PDF", f"ranking_{name}.pdf", "picture_as_pdf", report),
         ("CSV: ranking", f"ranking_{name}.csv", "table", partial(ranking_csv, made.result)),
@@ -50,7 +51,7 @@ def show(desk: Desk, made: Kept) -> None:
         "Everything",
         f"ranking_{name}.zip",
         "ranking_download_folder_zip",
-        partial(everything, desk, made, report),
+        partial(everything, desk, made, report, other),
         "folder_zip",
         "JSON, tables, every figure as PNG and SVG, and the PDF",
     )
@@ -118,15 +119,16 @@ def pdf(desk: Desk, made: Kept, other: RankedList | None = None) -> bytes:
     return build_counterfactual_report(made.result, plates, drawn, notes, beside)
 
 
-def everything(desk: Desk, made: Kept, report: Callable[[], bytes]) -> bytes:
-    """All files as one zip."""
+def everything(desk: Desk, made: Kept, report: Callable[[], bytes], other: RankedList | None = None) -> bytes:
+    """All files as one zip; `other` is what the ranking is compared with."""
     chosen, plates, drawn = _parts(desk, made)
     main = [findings.main_plate(desk, made, chosen)] if chosen else []
     joint = [plate for plate in plates if plate.name != "counterfactuals"]
+    beside = (RankedList.of(made.result, made.title), other) if other is not None else None
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         names: set[str] = set()
-        for name, content in export_files(made.result, [*main, *joint], drawn, report()):
+        for name, content in export_files(made.result, [*main, *joint], drawn, report(), beside):
             if name not in names:
                 names.add(name)
                 archive.writestr(name, content)

@@ -11,7 +11,7 @@ import streamlit as st
 from isi_core.domain.errors import StudioError
 from isi_core.reports import counterfactual_figures as figures
 from isi_core.reports.charts import Figure
-from isi_core.reports.counterfactual_classes import classes_figure, turned_figure
+from isi_core.reports.counterfactual_classes import classes_figure, classes_note, turned_figure
 from isi_core.reports.counterfactual_examples import counterfactual_plate, joint_figure_plate
 from isi_core.reports.counterfactual_interactions import interaction_figure
 from isi_core.reports.counterfactual_plate import LIGHT, Plate, plate_png, plate_svg
@@ -31,14 +31,15 @@ _LEGEND, _SLANTED = 48, 90  # pixels
 
 
 def show(desk: Desk, made: Kept) -> None:
-    """Summary, the choice of view, and the view."""
-    _summary(desk, made)
+    """Summary, the choice of view, and the view; a human study stands without the summary, which tells its answers."""
     hidden = set() if shown.truth(desk, made) is not None else {"Planted truth"}
     if not made.result.per_class:
         hidden.add("Classes")
     views = [view for view in VIEWS if view not in hidden]
     if desk.view not in views:
         desk.view = views[0]
+    if not human_study.blind(desk):
+        _summary(desk, made)
     # Ten and more of them: pills go on in a second row where a row of segments would scroll out of sight.
     st.pills("View", views, **bound(desk, "view"), label_visibility="collapsed", wrap=True)
     makers: dict[str, Callable[[Desk, Kept], None]] = {
@@ -93,6 +94,8 @@ def _summary(desk: Desk, made: Kept) -> None:
     if found is not None:
         parts.append(f"Spearman {number(found.spearman)} with the planted truth")
     st.caption(" · ".join(parts))
+    if note := classes_note(result):
+        st.caption(as_written(note, 900))
 
 
 def _counterfactuals(desk: Desk, made: Kept) -> None:

@@ -1,8 +1,11 @@
-"""Human studies of a ranking: pairs to be rated, explanations to be judged, answers kept at once, results in tables."""
+"""Human studies of a ranking: pairs to be rated, explanations to be judged, answers kept at once, results in tables.
+
+Nothing else on the page may tell an answer while a question stands there: see `blind`. Results come after a
+participant's last question, or when whoever runs the study opens them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -12,28 +15,25 @@ from PIL import Image
 
 from isi_core.domain.errors import InputError, StudioError
 from isi_core.domain.palette import COUNTERFACTUAL_FRAME, ORIGINAL_FRAME
-from isi_core.reports.counterfactual_studies import answers_csv, chosen_rows, rated_rows
-from isi_core.reports.run_tables import csv_bytes
 from isi_core.reports.wording import number
 from isi_core.studies.counterfactuals.human_answers import (
     Answer,
-    chosen,
     join,
     keep_answer,
-    rated,
     read_answers,
     study_folder,
+    study_methods,
 )
 from isi_core.studies.counterfactuals.human_study import METHODS, Item, choice_items, rating_items
-from isi_core.ui import frame
 from isi_core.ui.bound import bound, guarded
-from isi_core.ui.counterfactuals import choices, examine, shown
+from isi_core.ui.counterfactuals import choices, examine, shown, study_results
 from isi_core.ui.counterfactuals.desk import Desk
 from isi_core.ui.counterfactuals.kept import Kept
 from isi_core.ui.wording import as_written
 
 _KEY = "study_desk"
 STUDIES = ("Rate the edits", "Which attribute?")
+_CAM = "Grad-CAM"
 _QUALITY = ("1 poor", "2", "3", "4", "5 perfect")
 
 
@@ -52,6 +52,7 @@ class StudyDesk:
     quality: str | None = None
     disentanglement: str | None = None
     choice: str | None = None
+    organiser: bool = False
     error: str = ""
 
     def hush(self) -> None:
@@ -67,6 +68,11 @@ def open_desk() -> StudyDesk:
     return desk
 
 
+def blind(ranking: Desk) -> bool:
+    """A study is taken: what else the page tells of the ranking (summary, counterfactuals, exports) stays away."""
+    return ranking.view == "Human study"
+
+
 def show(ranking: Desk, made: Kept) -> None:
     """The choice of study, the question, and what was answered so far."""
     desk = open_desk()
@@ -74,7 +80,7 @@ def show(ranking: Desk, made: Kept) -> None:
     left, middle, right = st.columns([3, 2, 2])
     left.text_input(
         "Your code",
-        **bound(desk, "participant", partial(_forget, desk)),
+        **bound(desk, "participant", partial(_another, desk)),
         placeholder="such as P1",
         help="Answers are kept under it at once; the same code goes on where it stopped.",
     )
@@ -89,10 +95,10 @@ def show(ranking: Desk, made: Kept) -> None:
         )
     else:
         right.number_input("Seed", 0, 2**31 - 1, **bound(desk, "seed", partial(_forget, desk)))
-    folder = study_folder(made.key)
+    finished = False
     if desk.participant.strip():
         try:
-            _question(ranking, desk, made)
+            finished = _question(ranking, desk, made)
         except StudioError as error:
             st.info(as_written(str(error)), icon=":material/lightbulb:")
     else:
@@ -103,7 +109,13 @@ def show(ranking: Desk, made: Kept) -> None:
         )
     if desk.error:
         st.error(as_written(desk.error), icon=":material/error:")
-    _results(read_answers(folder), made)
+    _results(desk, read_answers(study_folder(made.key)), made, finished)
+
+
+def _another(desk: StudyDesk) -> None:
+    """Somebody else sits down: what was open for whoever runs the study is closed."""
+    _forget(desk)
+    desk.organiser = False
 
 
 def _forget(desk: StudyDesk) -> None:
@@ -122,30 +134,87 @@ def items_of(desk: StudyDesk, ranking: Desk, made: Kept) -> list[Item]:
     if desk.study == STUDIES[0]:
         controls = min(int(desk.controls), int(desk.count) - 1)
         return rating_items(made.result, name, int(desk.count), controls, int(desk.seed))
-    place = join(study_folder(made.key), name)
-    methods = [m for m in METHODS if m != "Grad-CAM" or _network(ranking, made) is not None]
-    return choice_items(made.result, name, place, int(desk.count), methods, int(desk.seed))
+    folder = study_folder(made.key)
+    place = join(folder, name)
+    # By the ranking alone, not by what can be loaded now: the questions must be the same whenever they are asked.
+    fitting = [m for m in METHODS if m != _CAM or _record(made).get("kind") == "hugging-face"]
+    return choice_items(made.result, name, place, int(desk.count), study_methods(folder, fitting), int(desk.seed))
 
 
-def _network(ranking: Desk, made: Kept) -> Any:
-    """How the ranking's network is loaded, for Grad-CAM; None for a rule, or one that is not known here."""
+def _record(made: Kept) -> dict[str, Any]:
+    """Which classifier was ranked."""
     record = made.result.settings.get("classifier", {})
-    if not isinstance(record, dict) or record.get("kind") != "hugging-face":
-        return None
-    return choices.loaded_again(ranking, record)
+    return record if isinstance(record, dict) else {}
 
 
-def _question(ranking: Desk, desk: StudyDesk, made: Kept) -> None:
-    items = items_of(desk, ranking, made)
+def _heat_map(ranking: Desk, made: Kept, picture: str, before: Image.Image) -> bytes:
+    """Where the ranking's network looks.
+
+    Raises
+    ------
+    InputError : the network is not known here, or is another one by now.
+    ModelError : it cannot be loaded, or Grad-CAM finds no layer in it.
+    """
+
+    def make() -> bytes:
+        record, label = _record(made), made.result.class_label
+        name = str(record.get("name", "the classifier"))[:80]
+        load = choices.loaded_again(ranking, record)
+        if load is None:
+            raise InputError(
+                f"{name} is not known in this session: choose “another: folder or hub id” as the classifier and type "
+                "where it is."
+            )
+        network = load()
+        if record.get("revision") not in (None, network.record["revision"]) or label not in network.labels:
+            raise InputError(f"{name} as it is here now is not the classifier that was ranked.")
+        (heat,) = examine.maps(network, [before], network.labels.index(label))
+        return heat
+
+    return ranking.computed(("study cam", made.key, picture), make)
+
+
+def _why_no_heat_maps(ranking: Desk, made: Kept, items: list[Item]) -> str:
+    """Why the questions with Grad-CAM cannot be asked now; "" where they can, or there is none."""
+    with_cam = next((item for item in items if item.method == _CAM), None)
+    if with_cam is None:
+        return ""
+    before = shown.pictures_of(ranking, made)(with_cam.picture, ())
+    if before is None:  # nothing can be shown of it, whatever the explanation
+        return ""
+    try:
+        _heat_map(ranking, made, with_cam.picture, before)
+    except StudioError as error:
+        return str(error)
+    return ""
+
+
+def _question(ranking: Desk, desk: StudyDesk, made: Kept) -> bool:
+    """The next question that can be asked; True once all of them are answered."""
+    every = items_of(desk, ranking, made)
     answered = {answer.item.id for answer in read_answers(study_folder(made.key), desk.participant)}
+    why = _why_no_heat_maps(ranking, made, every)
+    items = [item for item in every if not why or item.method != _CAM]
     by_id = {item.id: item for item in items}
     if desk.at not in by_id:
         desk.at = next((item.id for item in items if item.id not in answered), "")
-    done = sum(item.id in answered for item in items)
-    st.progress(done / len(items), text=f"{done} of {len(items)} answered")
+    done = sum(item.id in answered for item in every)
+    left_out = sum(item.id not in answered for item in every if item.id not in by_id)
+    asked = len(every) - left_out
+    if left_out:
+        st.info(
+            as_written(
+                f"{left_out} question{'s' * (left_out != 1)} with {_CAM} {'are' if left_out != 1 else 'is'} left out: "
+                f"{why} Answers that were given are kept."
+            ),
+            icon=":material/info:",
+        )
+    if not asked:
+        return False
+    st.progress(done / asked, text=f"{done} of {asked} answered")
     if not desk.at:
         st.success("All questions of this study are answered: thank you.", icon=":material/check_circle:")
-        return
+        return True
     item = by_id[desk.at]
     before, after = _pictures(ranking, made, item)
     if item.kind == "rating":
@@ -163,6 +232,7 @@ def _question(ranking: Desk, desk: StudyDesk, made: Kept) -> None:
             f"Which of these does the classifier listen to most when it says “{as_written(made.result.class_label)}”?",
             list(item.options),
             index=None if desk.choice is None else list(item.options).index(desk.choice),
+            format_func=as_written,
             key=f"study_choice_{item.id}",
             on_change=partial(_choose, desk, item),
         )
@@ -178,6 +248,7 @@ def _question(ranking: Desk, desk: StudyDesk, made: Kept) -> None:
         icon=":material/arrow_forward:",
         on_click=partial(guarded, desk, _answer, desk, made, item, [i.id for i in items], answered),
     )
+    return False
 
 
 def _choose(desk: StudyDesk, item: Item) -> None:
@@ -218,16 +289,13 @@ def _pictures(ranking: Desk, made: Kept, item: Item) -> tuple[Image.Image, Image
 def _pair(before: Image.Image, after: Image.Image, words: str = "") -> None:
     one, two, _ = st.columns([3, 3, 2], gap="small")
     one.image(examine.framed(before, ORIGINAL_FRAME), width="stretch", caption="the picture")
-    two.image(examine.framed(after, COUNTERFACTUAL_FRAME), width="stretch", caption=words or "edited")
+    two.image(examine.framed(after, COUNTERFACTUAL_FRAME), width="stretch", caption=as_written(words) or "edited")
 
 
 def _explanation(ranking: Desk, made: Kept, item: Item, before: Image.Image, after: Image.Image) -> None:
     """What the item's method shows: never its name."""
-    if item.method == "Grad-CAM":
-        load = _network(ranking, made)
-        labels = load().labels
-        key = ("study cam", made.key, item.picture)
-        (heat,) = ranking.computed(key, lambda: examine.maps(load(), [before], labels.index(made.result.class_label)))
+    if item.method == _CAM:
+        heat = _heat_map(ranking, made, item.picture, before)
         one, two, _ = st.columns([3, 3, 2], gap="small")
         one.image(examine.framed(before, ORIGINAL_FRAME), width="stretch", caption="the picture")
         two.image(heat, width="stretch", caption="yellow: where the classifier looks")
@@ -239,30 +307,16 @@ def _explanation(ranking: Desk, made: Kept, item: Item, before: Image.Image, aft
     _pair(before, after)
 
 
-def _results(answers: list[Answer], made: Kept) -> None:
-    ratings, right = rated(answers), chosen(answers)
-    with st.expander(f"Results so far: {len(answers)} answers", icon=":material/bar_chart:"):
-        if not answers:
-            st.caption("No answers yet. The tables appear here with the first one.")
-            return
-        if ratings:
-            st.markdown("**Edit quality and disentanglement** (the paper's Table 2)")
-            st.table(rated_rows(ratings), border="horizontal")
-            st.caption("Means of 1 to 5 with 95 % bootstrap intervals over the ratings.")
-        if right:
-            st.markdown("**Which attribute?** (the paper's Table 3)")
-            st.table(chosen_rows(right), border="horizontal")
-            st.caption(
-                "Share of answers that named the right attribute of four, Wilson's 95 % interval; chance is 25 %."
-            )
-        files: list[tuple[str, Callable[[], bytes], str]] = [
-            ("Answers as CSV", partial(answers_csv, answers), "answers")
-        ]
-        if ratings:
-            files.append(("Table 2 as CSV", lambda: csv_bytes(rated_rows(ratings)), "table_2"))
-        if right:
-            files.append(("Table 3 as CSV", lambda: csv_bytes(chosen_rows(right)), "table_3"))
-        frame.downloads(
-            [frame.Download(label, f"{name}_{made.key[:8]}.csv", f"study_{name}", make) for label, make, name in files],
-            tertiary=True,
+def _results(desk: StudyDesk, answers: list[Answer], made: Kept, finished: bool) -> None:
+    """Tables and files for whoever runs the study; tables of their own study for whoever has answered all of it."""
+    st.toggle("I run this study: show results so far", **bound(desk, "organiser"))
+    if not desk.organiser:
+        st.caption(
+            "Off for whoever takes part: the results tell what others answered, and the files what is right. Each "
+            "study's results come after your last question of it."
         )
+        if not finished:
+            return
+        kind = "rating" if desk.study == STUDIES[0] else "choice"
+        answers = [answer for answer in answers if answer.item.kind == kind]
+    study_results.show(answers, made, desk.organiser)

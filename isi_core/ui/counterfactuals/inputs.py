@@ -7,14 +7,16 @@ from functools import partial
 import streamlit as st
 
 from isi_core.domain.errors import StudioError
+from isi_core.models.classifiers.label_prompts import labels_text, typed_labels
 from isi_core.models.classifiers.presets import DEFAULT_CLIP
 from isi_core.models.editors.protocol import Picture
 from isi_core.reports.figures import thumbnail
 from isi_core.ui import resources
-from isi_core.ui.bound import bound
+from isi_core.ui.bound import bound, shown
 from isi_core.ui.counterfactuals import choices
 from isi_core.ui.counterfactuals.desk import Desk
 from isi_core.ui.counterfactuals.pictures import MOST_PICTURES, chosen_pictures, from_uploads
+from isi_core.ui.counterfactuals.settings import editor_changed
 from isi_core.ui.wording import as_written
 from isi_core.worlds.attributed import WORLDS
 
@@ -45,13 +47,15 @@ def _changed(desk: Desk) -> None:
         desk.source = "Upload"
     if desk.domain in WORLDS:
         desk.source = "Built-in"
-    choices.adopt_editor_settings(desk)
+    choices.chosen_editor(desk)
+    editor_changed(desk)
 
 
 def _source_changed(desk: Desk) -> None:
     # What fits built-in pictures (the exact editor, the rules) fits no others, and the other way round.
     desk.editor = desk.classifier = desk.class_label = ""
-    choices.adopt_editor_settings(desk)
+    choices.chosen_editor(desk)
+    editor_changed(desk)
 
 
 def _pictures(desk: Desk) -> list[Picture]:
@@ -138,8 +142,38 @@ def _classifier(desk: Desk) -> None:
         )
     elif choice.key.startswith("clip:"):
         st.text_input("CLIP: folder or hub id", **bound(desk, "clip_model"), placeholder=DEFAULT_CLIP)
+    if choices.shipped_prompts(choice.key) is not None:
+        _label_prompts(desk, choice.key)
     if choice.note:
         st.caption(choice.note)
+
+
+def _label_prompts(desk: Desk, key: str) -> None:
+    """The texts that describe a CLIP's classes, to be changed at will."""
+    shipped = labels_text(choices.shipped_prompts(key) or {})
+    text = desk.label_texts.get(key) or shipped
+    problem = ""
+    if text.strip():
+        try:
+            typed_labels(text)
+        except StudioError as error:
+            problem = str(error)
+
+    def put(typed: str) -> None:
+        desk.label_texts[key] = "" if typed.strip() in ("", shipped.strip()) else typed
+
+    widget = f"{desk.prefix}_labels_{key}"
+    with st.expander("Label prompts", expanded=bool(problem) or not shipped, icon=":material/label:"):
+        st.text_area(
+            "Classes by their texts",
+            key=widget,
+            on_change=shown(desk, widget, text, put),
+            placeholder="old: a photo of an old person | a photo of a grandmother\nyoung: a photo of a young person",
+            help="A line a class: “class: prompt | prompt”. A class of several texts goes by the mean of their "
+            "embeddings." + (" Empty it to have the preset's texts again." if shipped else ""),
+        )
+        if problem:
+            st.error(as_written(problem), icon=":material/error:")
 
 
 def _forget_class(desk: Desk) -> None:

@@ -21,7 +21,7 @@ from isi_core.ui.bound import bound, guarded
 from isi_core.ui.counterfactuals import kept
 from isi_core.ui.counterfactuals.desk import Desk
 from isi_core.ui.counterfactuals.kept import Kept
-from isi_core.ui.wording import as_written
+from isi_core.ui.wording import as_written, cells_as_written
 
 _MOST_ROWS = 40
 
@@ -55,7 +55,7 @@ def compare(desk: Desk, made: Kept) -> None:
         return
     first = RankedList.of(made.result, made.title)
     rows = beside_rows(first, second)
-    st.table(rows, border="horizontal")
+    st.table(cells_as_written(rows), border="horizontal")
     st.caption(as_written(agreement_words(agreement(first, second))))
     _csv("Table 1 as CSV", csv_bytes(rows), "table_1.csv")
 

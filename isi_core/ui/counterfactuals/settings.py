@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from isi_core.domain.errors import StudioError
 from isi_core.models.editors.protocol import Picture
 from isi_core.reports.wording import duration
 from isi_core.studies.counterfactuals.edit_checks import CheckSettings
-from isi_core.studies.counterfactuals.run import SEARCHES, Settings, estimate
+from isi_core.studies.counterfactuals.run import SEARCHES, Search, Settings, estimate
 from isi_core.studies.counterfactuals.scores import DIRECTIONS, SCALES
 from isi_core.ui.bound import bound
 from isi_core.ui.counterfactuals import choices, work
@@ -35,6 +36,7 @@ _PRESET_WORDS = {
 }
 _SLOW_WORDS = "A beam of 2 down the hierarchy on few pictures, one attribute at a time."
 _SEARCH_WORDS = {"racing": "racing (fewest edits)"}
+_SEARCHES_BESIDE: tuple[Search, ...] = ("greedy", "beam", "exhaustive")
 
 
 def search(desk: Desk) -> None:
@@ -65,7 +67,7 @@ def editor(desk: Desk) -> None:
     st.selectbox(
         "Editor",
         list(found),
-        **bound(desk, "editor", partial(_editor_changed, desk)),
+        **bound(desk, "editor", partial(editor_changed, desk)),
         help="What makes the counterfactuals. " + " ".join(f"{name}: {words}" for name, words in found.items()),
     )
     if desk.editor == "render":
@@ -116,9 +118,12 @@ def _instruct(desk: Desk) -> None:
         )
 
 
-def _editor_changed(desk: Desk) -> None:
+def editor_changed(desk: Desk) -> None:
+    """Take what fits the editor: its settings, and the preset's search where a slow one wants another."""
     choices.adopt_editor_settings(desk)
+    wanted = desk.count
     _adopt(desk)
+    desk.count = min(desk.count, wanted)  # nobody who asked for few pictures gets more of them
 
 
 def _details(desk: Desk) -> None:
@@ -159,6 +164,12 @@ def _details(desk: Desk) -> None:
     right.selectbox(
         "Attributes are", (1, -1), **bound(desk, "sign"), format_func=lambda s: "added" if s > 0 else "taken away"
     )
+    if desk.joint > 1:
+        right.toggle(
+            "Strongest pair with the other sign too",
+            **bound(desk, "both_signs"),
+            help="The panel of the view *Joint* then shows the attributes added and taken away (DiffEx, Figure 8).",
+        )
     left.number_input("Seed", 0, 2**31 - 1, **bound(desk, "seed"))
     right.toggle(
         "Check every edit",
@@ -184,9 +195,24 @@ def settings_of(desk: Desk) -> Settings:
         joint=int(desk.joint),
         top=int(desk.top),
         sign=int(desk.sign),
+        both_signs=bool(desk.both_signs) and int(desk.joint) > 1,
         class_label=desk.class_label.strip(),
         seed=int(desk.seed),
         checks=CheckSettings() if desk.checked else None,
+    )
+
+
+def _beside(corpus: Corpus, settings: Settings, pictures: int) -> None:
+    """What the same question takes by each search, as the paper's Table B holds them beside each other."""
+    told = []
+    for name in _SEARCHES_BESIDE:
+        width = f" of {settings.beam}" if name == "beam" else ""
+        edits = estimate(corpus, replace(settings, search=name), pictures).edits
+        told.append(f"{name}{width} {edits:,}")
+    st.caption(
+        f"At most, by search: {' · '.join(told)} edits",
+        help="Greedy and beam search grow with the attributes, beam search also with its width; exhaustive search "
+        "grows with every pair where attributes are edited together. All grow with the pictures.",
     )
 
 
@@ -207,6 +233,7 @@ def start(desk: Desk, pictures: list[Picture], corpus: Corpus | None) -> None:
                 help="The first time; edits that were made before are taken from the edit bank. A search that ends "
                 "early takes fewer. The time is measured on the rankings made here, and a guess before the first.",
             )
+            _beside(usable, settings, len(pictures))
             wanted = (usable, settings)
 
     def begin() -> None:

@@ -87,8 +87,10 @@ def begin(desk: Desk, pictures: list[Picture], corpus: Corpus, settings: Setting
                 if live.partial is not None and live.partial.sets:
                     keep(live.partial)
                 raise
-            if result.cost.edits:
-                rates[rate_key] = (time.monotonic() - began) / result.cost.edits
+            # What the bank gives costs next to nothing, and tells nothing of the next ranking. A rule makes no edit.
+            made = result.cost.edits if choice.exact else result.cost.edits_made
+            if made and 2 * made >= result.cost.edits:
+                rates[rate_key] = (time.monotonic() - began) / made
             keep(result)
             return key
 
@@ -122,7 +124,7 @@ def show(desk: Desk) -> None:
     """The running ranking: progress, the strongest attributes so far, Cancel; or why the last one failed."""
     running = desk.job is not None
     background.show(desk, partial(collect, desk), "ranking_cancel")
-    if running and desk.job is not None:
+    if running and desk.job is not None and desk.view != "Human study":  # it would tell answers there
         _partial(desk)
     if desk.note:
         st.info(as_written(desk.note), icon=":material/info:")
