@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from captum.attr import LayerGradCam
 from transformers import (
     AutoModelForImageClassification,
     ConvNextConfig,
@@ -108,3 +109,24 @@ def test_a_layer_can_be_named_and_what_is_not_there_is_said() -> None:
         grad_cam(model, _picture(), 2)
     with pytest.raises(ModelError, match="keeps places apart"):
         grad_cam(model, _picture(), 0, layer="head")
+
+
+@pytest.mark.parametrize("target", [0, 2])
+def test_a_convolutional_network_s_map_is_captum_s(target: int) -> None:
+    """captum's own LayerGradCam of the same layer; it takes no tokens of transformers, which is why it is not used."""
+    torch.manual_seed(3)
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=3)
+    model = AutoModelForImageClassification.from_config(config).eval()
+    pictures = torch.rand(2, 3, 64, 64)
+    layer = "resnet.encoder.stages.1"
+    theirs = (
+        LayerGradCam(lambda pixels: model(pixel_values=pixels).logits, dict(model.named_modules())[layer])
+        .attribute(pictures, target=target, relu_attributions=True)[:, 0]
+        .detach()
+        .double()
+        .numpy()
+    )
+    assert theirs.any()
+    peaks = theirs.max(axis=(1, 2), keepdims=True)
+    expected = np.divide(theirs, peaks, out=np.zeros_like(theirs), where=peaks > 0)
+    assert np.allclose(grad_cam(model, pictures, target, layer), expected, atol=1e-5)
