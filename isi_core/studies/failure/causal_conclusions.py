@@ -78,5 +78,5 @@ def _apart(interval: Interval) -> bool:
 
 def _bounds(interval: Interval) -> str:
     if not interval.bounded:
-        return "(too few for an interval)"
+        return "(no interval: no spread, or too few)"
     return f"[{interval.low:+.1%}, {interval.high:+.1%}]"

@@ -114,4 +114,7 @@ def _share(flags: Flags) -> float:
 
 
 def _interval(values: Floats, plan: CausalPlan) -> Interval:
+    """Bootstrap over cases; without bounds where no case differs, since resamples would pretend to be certain."""
+    if np.ptp(values) < 1e-12:
+        return Interval(float(values.mean()), float("nan"), float("nan"), plan.level, len(values))
     return bootstrap_interval(values, level=plan.level, seed=plan.seed)
