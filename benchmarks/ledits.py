@@ -39,8 +39,9 @@ from benchmarks.ledits_quality import FACES, portraits, quality
 from benchmarks.ledits_reuse import TOP, Raced, mean_sizes, print_bank, raced, second_classifier
 from isi_core.domain.attributes import Attribute, Edit
 from isi_core.models.classifiers.hugging_face import HuggingFaceClassifier
-from isi_core.models.editors.ledits import TINY_SETTINGS, LeditsEditor, LeditsSettings
+from isi_core.models.editors.ledits import LeditsEditor
 from isi_core.models.editors.ledits_loading import LeditsModel, load_ledits_model
+from isi_core.models.editors.ledits_settings import TINY_SETTINGS, LeditsSettings
 from isi_core.models.editors.protocol import Picture
 from isi_core.studies.counterfactuals.bank import EditBank
 from isi_core.studies.counterfactuals.effects import Effects

@@ -13,8 +13,9 @@ from scipy import stats
 from isi_core.domain.attributes import Attribute, Edit
 from isi_core.measures.statistics import wilson_interval
 from isi_core.models.classifiers.hugging_face import HuggingFaceClassifier
-from isi_core.models.editors.ledits import TINY_SETTINGS, LeditsEditor
+from isi_core.models.editors.ledits import LeditsEditor
 from isi_core.models.editors.ledits_loading import load_ledits_model
+from isi_core.models.editors.ledits_settings import TINY_SETTINGS
 from isi_core.models.editors.protocol import Picture
 from isi_core.models.editors.render import RenderEditor
 from isi_core.worlds.attributed import Subject, world

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from isi_core.domain.attributes import Attribute, Corpus, Edit, EditSet
 from isi_core.models.classifiers.hugging_face import HuggingFaceClassifier
-from isi_core.models.editors.ledits import LeditsEditor, LeditsSettings
+from isi_core.models.editors.ledits import LeditsEditor
 from isi_core.models.editors.ledits_loading import LeditsModel
+from isi_core.models.editors.ledits_settings import LeditsSettings
 from isi_core.models.editors.protocol import Picture
 from isi_core.studies.counterfactuals.bank import EditBank
 from isi_core.studies.counterfactuals.effects import Effects

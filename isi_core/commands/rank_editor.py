@@ -65,7 +65,8 @@ def open_editor(arguments: argparse.Namespace, built_in: bool) -> ImageEditor:
         )
     from dataclasses import replace
 
-    from isi_core.models.editors.ledits import TINY_SETTINGS, load_ledits_editor, paper_settings
+    from isi_core.models.editors.ledits import load_ledits_editor
+    from isi_core.models.editors.ledits_settings import TINY_SETTINGS, paper_settings
     from isi_core.studies.counterfactuals.bank import default_bank
 
     source, name = _pipeline(arguments, built_in)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 import threading
 import zipfile
 from pathlib import Path
@@ -507,3 +509,20 @@ def test_everything_can_be_taken_along() -> None:
     assert {"ranking.json", "report.pdf", "figures/counterfactuals.svg", "figures/planted_truth.png"} <= names
     assert len(rows) == len(found.result.sets)
     assert {d.key for d in visitor.elements(at) if d.type == "download_button"} >= {"ranking_download_picture_as_pdf"}
+
+
+def test_a_choice_that_is_not_drawn_yet_counts_when_the_button_is_pressed() -> None:
+    """Somebody quick chooses fewer pictures and presses before the page has answered."""
+    at = small_corpus(visit())
+    at.number_input(key="ranking_count").set_value(2)
+    at.button(key="ranking_start").click()
+    visitor.run(at)
+    settle(at)
+    assert len(made(at).result.pictures) == 2
+
+
+def test_choosing_an_editor_loads_no_model_library() -> None:
+    """The settings that fit it are known without: the page answers at once."""
+    told = "import sys, isi_core.ui.counterfactuals.choices; print({'torch', 'diffusers'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"

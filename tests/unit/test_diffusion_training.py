@@ -17,8 +17,9 @@ from PIL import Image
 
 from isi_core.domain.attributes import Attribute, Edit
 from isi_core.models.classifiers.hugging_face import HuggingFaceClassifier
-from isi_core.models.editors.ledits import LeditsEditor, LeditsSettings
+from isi_core.models.editors.ledits import LeditsEditor
 from isi_core.models.editors.ledits_loading import load_ledits_model
+from isi_core.models.editors.ledits_settings import LeditsSettings
 from isi_core.models.editors.protocol import Picture
 from isi_core.training import diffusion, diffusion_data
 from isi_core.training.diffusion import Stage, Trainer

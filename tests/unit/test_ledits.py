@@ -14,9 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from isi_core.domain.attributes import Attribute, Edit, edit_set
 from isi_core.domain.errors import Cancelled, InputError, ModelError
-from isi_core.models.editors.ledits import LeditsEditor, LeditsSettings, working_size
+from isi_core.models.editors.ledits import LeditsEditor, working_size
 from isi_core.models.editors.ledits_inversion import Inversion, InversionStore
 from isi_core.models.editors.ledits_loading import LeditsModel, LengthTokenizer, load_ledits_model
+from isi_core.models.editors.ledits_settings import LeditsSettings
 from isi_core.models.editors.protocol import ImageEditor
 from tests.diffusion_checkpoints import SIDE, add_prompts, letter_tokenizer, picture, pixels, save_sd, save_sdxl
 

@@ -21,7 +21,8 @@ from isi_core.domain.errors import InputError, StudioError
 from isi_core.models.classifiers.clip import ClipClassifier
 from isi_core.models.editors import ledits
 from isi_core.models.editors.instruct import InstructEditor
-from isi_core.models.editors.ledits import TINY_SETTINGS, LeditsEditor, LeditsSettings, paper_settings
+from isi_core.models.editors.ledits import LeditsEditor
+from isi_core.models.editors.ledits_settings import TINY_SETTINGS, LeditsSettings, paper_settings
 from isi_core.worlds.attributed import world
 from isi_core.worlds.rules import planted_influence, shipped_rule
 from tests.diffusion_checkpoints import save_instruct, save_sd

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
@@ -17,6 +17,7 @@ from isi_core.models.classifiers.label_prompts import typed_labels
 from isi_core.models.classifiers.presets import DEFAULT_CLIP, EMBEDDED_CLIP, PRESETS, WORLD_PROMPTS
 from isi_core.models.classifiers.protocol import AttributeReader, Classifier
 from isi_core.models.classifiers.rule import RuleClassifier
+from isi_core.models.editors.ledits_settings import TINY_SETTINGS, LeditsSettings, paper_settings
 from isi_core.models.editors.protocol import ImageEditor
 from isi_core.models.editors.render import RenderEditor
 from isi_core.studies.counterfactuals.bank import default_bank
@@ -25,9 +26,6 @@ from isi_core.ui.counterfactuals.desk import Desk
 from isi_core.ui.frame import ASSETS
 from isi_core.worlds.attributed import WORLDS
 from isi_core.worlds.rules import shipped_rule, shipped_rules
-
-if TYPE_CHECKING:
-    from isi_core.models.editors.ledits import LeditsSettings
 
 MODELS = ASSETS / "models"
 DEFAULT_DIFFUSION = "stabilityai/stable-diffusion-xl-base-1.0"
@@ -279,8 +277,6 @@ def load_editor(desk: Desk) -> Callable[[], ImageEditor]:
         return lambda: RenderEditor(name)
     if desk.editor == "instruct":
         return _load_instruct(desk)
-    from isi_core.models.editors.ledits import LeditsSettings
-
     source = desk.editor_model.strip() or diffusion_default(desk)
     settings = LeditsSettings(
         steps=int(desk.inversion_steps),
@@ -348,8 +344,6 @@ def edits_with_tiny(desk: Desk) -> bool:
 
 def fitting_settings(desk: Desk) -> LeditsSettings:
     """LEDITS++'s settings that fit the pipeline and the domain: the paper's, or the embedded model's."""
-    from isi_core.models.editors.ledits import TINY_SETTINGS, paper_settings
-
     if edits_with_tiny(desk):
         return TINY_SETTINGS
     return paper_settings({"faces": "face", "birds": "bird"}.get(desk.domain, desk.domain))

@@ -15,10 +15,11 @@ from isi_core.reports.wording import duration
 from isi_core.studies.counterfactuals.edit_checks import CheckSettings
 from isi_core.studies.counterfactuals.run import SEARCHES, Search, Settings, estimate
 from isi_core.studies.counterfactuals.scores import DIRECTIONS, SCALES
-from isi_core.ui.bound import bound
+from isi_core.ui.bound import bound, guarded
 from isi_core.ui.counterfactuals import choices, work
-from isi_core.ui.counterfactuals.corpus import drawable
+from isi_core.ui.counterfactuals.corpus import corpus_of, drawable
 from isi_core.ui.counterfactuals.desk import Desk
+from isi_core.ui.counterfactuals.pictures import chosen_pictures
 from isi_core.ui.wording import as_written
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -218,7 +219,7 @@ def _beside(corpus: Corpus, settings: Settings, pictures: int) -> None:
 
 def start(desk: Desk, pictures: list[Picture], corpus: Corpus | None) -> None:
     """What it will take, and the button that begins."""
-    wanted = None
+    ready = False
     if corpus is not None and pictures:
         try:
             usable, settings = drawable(desk, corpus), settings_of(desk)
@@ -234,18 +235,18 @@ def start(desk: Desk, pictures: list[Picture], corpus: Corpus | None) -> None:
                 "early takes fewer. The time is measured on the rankings made here, and a guess before the first.",
             )
             _beside(usable, settings, len(pictures))
-            wanted = (usable, settings)
-
-    def begin() -> None:
-        if wanted is not None:
-            work.begin(desk, pictures, *wanted)
-
+            ready = True
     st.button(
         "Rank the attributes",
         key="ranking_start",
         type="primary",
         icon=":material/leaderboard:",
-        on_click=begin,
-        disabled=wanted is None or desk.job is not None,
+        on_click=partial(guarded, desk, _begin, desk),
+        disabled=not ready or desk.job is not None,
         width="stretch",
     )
+
+
+def _begin(desk: Desk) -> None:
+    """Rank by what lies on the desk now: a choice made a moment ago may not have been drawn yet."""
+    work.begin(desk, chosen_pictures(desk), drawable(desk, corpus_of(desk)), settings_of(desk))
