@@ -80,10 +80,14 @@ def _belongs_to(found: SetResult, result: Result) -> str:
         return above.text
     if not result.corpus.children(found.attribute):
         return ""
+    if found.edits[0].sign > 0 and result.settings.get("groups_by_lot", _is_render(result)):
+        return "whole group, kinds drawn by lot"
+    return "whole group, every kind of it" if _is_render(result) else "whole group, by its own words"
+
+
+def _is_render(result: Result) -> bool:
     editor = result.settings.get("editor")
-    if not isinstance(editor, Mapping) or editor.get("name") != "render":
-        return "whole group, by its own words"
-    return "whole group, kinds drawn by lot" if found.edits[0].sign > 0 else "whole group, every kind of it"
+    return isinstance(editor, Mapping) and editor.get("name") == "render"
 
 
 def _signed(value: float) -> str:

@@ -85,9 +85,9 @@ def _quality_cells(quality: SetQuality) -> dict[str, str]:
         return "-" if value is None else f"{number(100 * value)} %"
 
     return {
-        "read as it says": share(quality.done),
-        "SSIM outside": "-" if quality.ssim is None else number(quality.ssim),
-        "other attributes changed": share(quality.drift),
+        "done": share(quality.done),
+        "SSIM": "-" if quality.ssim is None else number(quality.ssim),
+        "drift": share(quality.drift),
     }
 
 

@@ -122,6 +122,16 @@ class SteppedPainter(Painter):
         return super().edit(picture, edits, seed)
 
 
+class StandInPainter(Painter):
+    """One that cannot paint a group: its first leaf stands for it."""
+
+    def stand_ins(self, picture: Picture, edits: EditSet) -> EditSet:
+        if NEUTRAL in edits:
+            return edits
+        leaves = [next(leaf for leaf in GREYS.leaves() if leaf.within(edit.attribute)) for edit in edits]
+        return tuple(map(Edit, leaves))
+
+
 GREYS = Corpus.from_json({"domain": "greys", "categories": {"0": ["0"], "128": ["130", "120"], "250": ["255", "250"]}})
 
 
@@ -286,6 +296,22 @@ def test_a_second_classifier_and_a_wider_beam_cost_no_edit(tmp_path: Path) -> No
     other = Painter(strength=2)
     rank(pictures, GREYS, other, Brightness(), Settings(joint=1, checks=None), EditBank(tmp_path))
     assert other.edits > 0
+
+
+def test_a_leaf_that_stands_for_a_group_is_made_once_and_found_under_both(tmp_path: Path) -> None:
+    pictures, editor, bank = plain_pictures(), StandInPainter(), EditBank(tmp_path)
+    settings = Settings(search="exhaustive", joint=1)
+    result = rank(pictures, GREYS, editor, Brightness(), settings, bank)
+    assert result.settings["groups_by_lot"] is True
+    for leaf in GREYS.leaves()[:2]:  # the first of their groups
+        group = Attribute(leaf.path[:1])
+        one, two = result.of(leaf), result.of(group)
+        assert one is not None and two is not None and one.deltas == two.deltas
+        found = [bank.get(p.digest, (Edit(a),), editor.record, 0) for p in pictures[:1] for a in (leaf, group)]
+        assert found[0] is not None and found[1] is not None
+        assert found[0].image.tobytes() == found[1].image.tobytes()
+    assert editor.edits == len(pictures) * (len(GREYS.leaves()) + 1)  # with the no-op edits
+    assert rank(pictures, GREYS, Painter(), Brightness(), settings).settings["groups_by_lot"] is False
 
 
 def test_the_bank_keeps_pixels_mask_and_cost_and_makes_damage_good(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from isi_core.models.editors.ledits import LeditsEditor, working_size
 from isi_core.models.editors.ledits_inversion import Inversion, InversionStore
 from isi_core.models.editors.ledits_loading import LeditsModel, LengthTokenizer, load_ledits_model
 from isi_core.models.editors.ledits_settings import LeditsSettings
-from isi_core.models.editors.protocol import ImageEditor
+from isi_core.models.editors.protocol import ImageEditor, Picture
+from isi_core.worlds.attributed import world
 from tests.diffusion_checkpoints import SIDE, add_prompts, letter_tokenizer, picture, pixels, save_sd, save_sdxl
 
 STEPS = 4
@@ -140,6 +142,29 @@ def test_prompts_carry_the_path_or_the_words_the_model_was_trained_with(
     (folder / "prompts.json").write_text('[["a"], 3')
     editor = LeditsEditor(load_ledits_model(folder, device="cpu"), SETTINGS)
     assert editor.words(GOATEE) == GOATEE.phrase == "goatee beard"
+
+
+def test_of_a_model_with_words_of_its_own_a_leaf_that_the_picture_lacks_stands_for_a_group(
+    folders: dict[str, Path], tmp_path: Path, models: dict[str, LeditsModel]
+) -> None:
+    folder = Path(shutil.copytree(folders["sd"], tmp_path / "words"))
+    faces = world("faces")
+    add_prompts(folder, {path: path[-1] for path in faces.leaves()} | {("hair", "colour"): "dyed hair"})
+    editor = LeditsEditor(load_ledits_model(folder, device="cpu"), SETTINGS)
+    group, drawn = (Edit(Attribute(("hair", "colour"))),), []
+    for number in range(12):
+        subject = faces.draw_subject(Random(number))
+        portrait = Picture.of(faces.render(subject, SIDE), f"face {number}", subject)
+        (made,) = editor.stand_ins(portrait, group)
+        assert made.attribute.level == 3 and made.attribute.within(group[0].attribute)
+        assert not faces.has(subject, made.attribute.path)
+        # The same in every edit of the picture; a leaf and what is taken away stay as they are.
+        other = Edit(Attribute(("headwear", "hat", "cap")))
+        assert editor.stand_ins(portrait, edit_set([*group, other])) == edit_set([made, other])
+        assert editor.stand_ins(portrait, (Edit(group[0].attribute, -1),)) == (Edit(group[0].attribute, -1),)
+        drawn.append(made)
+    assert len(set(drawn)) > 2
+    assert LeditsEditor(models["sd"], SETTINGS).stand_ins(picture(), group) == group
 
 
 def test_inversions_come_back_from_disk_and_damaged_files_are_made_anew(

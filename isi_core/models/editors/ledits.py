@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from numpy.typing import NDArray
 from PIL import Image
 
-from isi_core.domain.attributes import Attribute, EditSet
+from isi_core.domain.attributes import LEVELS, Attribute, EditSet, edit_set
 from isi_core.domain.errors import InputError, ModelError
 from isi_core.models.editors.denoising import denoising, to_image
 from isi_core.models.editors.ledits_inversion import Inversion, InversionStore, inversion_key
@@ -26,6 +27,7 @@ from isi_core.models.editors.ledits_loading import LeditsModel, load_ledits_mode
 from isi_core.models.editors.ledits_settings import LeditsSettings
 from isi_core.models.editors.protocol import Edited, OnStep, Picture
 from isi_core.models.threads import is_small, one_thread
+from isi_core.worlds.attributed import world
 
 SIZE_STEP = 32
 _SMALLEST_PICTURE = 16
@@ -61,6 +63,27 @@ class LeditsEditor:
     def words(self, attribute: Attribute) -> str:
         """The prompt of an attribute: the words the model was trained with, else those of its path."""
         return self.model.words.get(attribute.path, attribute.phrase)
+
+    def stand_ins(self, picture: Picture, edits: EditSet) -> EditSet:
+        """Groups that are added as one leaf each, by lot, the same in all edits of a picture: one that it lacks.
+
+        Of a model that was trained with words of its own; what "hair" alone is to look like no other can tell it.
+        Other models know such words, and edit by the group's own.
+        """
+        return edit_set(
+            replace(edit, attribute=self._stand_in(picture, edit.attribute)) if edit.sign > 0 else edit
+            for edit in edits
+        )
+
+    def _stand_in(self, picture: Picture, attribute: Attribute) -> Attribute:
+        leaves = [Attribute(path) for path in self.model.words if len(path) == LEVELS]
+        below = [leaf for leaf in leaves if leaf.within(attribute)]
+        if attribute.level == LEVELS or not below:
+            return attribute
+        subject = picture.subject
+        new = [leaf for leaf in below if subject is None or not world(subject.world).has(subject, leaf.path)]
+        lot = Random(f"{self.settings.seed} {picture.digest} {attribute.text}")
+        return lot.choice(sorted(new or below))
 
     def reconstruct(self, picture: Picture, on_step: OnStep | None = None) -> Edited:
         """The picture inverted and denoised with no edit: at the working size, exact up to the autoencoder.

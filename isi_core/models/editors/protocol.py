@@ -123,3 +123,17 @@ class SubjectEditor(Protocol):
     def presence(self, subject: Subject, edit: Edit, picture: Picture, seed: int) -> bool:
         """Whether a subject shows what an edit of that picture is about."""
         ...
+
+
+@runtime_checkable
+class StandInEditor(Protocol):
+    """An editor of which some groups have no picture of their own: one of their leaves stands for them."""
+
+    def stand_ins(self, picture: Picture, edits: EditSet) -> EditSet:
+        """The edits as they are made of this picture; the same where no group is among them that needs it."""
+        ...
+
+
+def as_made(editor: ImageEditor, picture: Picture, edits: EditSet) -> EditSet:
+    """What an editor makes of a picture when it is asked for these edits, as far as it is known beforehand."""
+    return editor.stand_ins(picture, edits) if isinstance(editor, StandInEditor) else edits

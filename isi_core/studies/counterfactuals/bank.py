@@ -16,7 +16,7 @@ from isi_core.domain.errors import InputError
 from isi_core.domain.home import home_folder
 from isi_core.domain.progress import told_at
 from isi_core.domain.trial import image_digest
-from isi_core.models.editors.protocol import NEUTRAL, Edited, ImageEditor, Picture, told_steps
+from isi_core.models.editors.protocol import NEUTRAL, Edited, ImageEditor, Picture, as_made, told_steps
 from isi_core.store.pictures import Pictures, to_png
 from isi_core.store.whole_file import write_whole
 
@@ -132,7 +132,8 @@ def fill_bank(
     wanted: list[EditSet] = [(), (NEUTRAL,), *sets]
     made = there = 0
     for number, picture in enumerate(pictures):
-        for place, edits in enumerate(wanted):
+        for place, asked in enumerate(wanted):
+            edits = as_made(editor, picture, asked)
             if bank.get(picture.digest, edits, editor.record, seed) is not None:
                 there += 1
                 continue

@@ -13,7 +13,7 @@ from PIL import Image
 from isi_core.domain.attributes import EditSet, edit_set
 from isi_core.domain.errors import InputError
 from isi_core.models.classifiers.protocol import AttributeReader, Classifier, SubjectClassifier
-from isi_core.models.editors.protocol import NEUTRAL, Edited, ImageEditor, Picture, SubjectEditor, told_steps
+from isi_core.models.editors.protocol import NEUTRAL, Edited, ImageEditor, Picture, SubjectEditor, as_made, told_steps
 from isi_core.studies.counterfactuals.bank import EditBank
 from isi_core.studies.counterfactuals.edit_checks import (
     CheckSettings,
@@ -149,10 +149,11 @@ class Effects:
 
     def edited(self, number: int, edits: EditSet) -> Edited:
         """The edited picture, from the bank where it is there; the reconstruction for ()."""
-        picture, edits = self.pictures[number], edit_set(edits)
-        record = self.editor.record
+        picture, asked = self.pictures[number], edit_set(edits)
+        record, edits = self.editor.record, as_made(self.editor, picture, asked)
         kept = self._bank.get(picture.digest, edits, record, self.seed) if self._bank is not None else None
         if kept is not None:
+            self._keep_under(picture, asked, edits, kept)
             if isinstance(self.editor, SubjectEditor):
                 return Edited(kept.image, kept.mask, 0, self.editor.subject_after(picture, edits, self.seed))
             return kept
@@ -169,7 +170,13 @@ class Effects:
         self.edits_made += bool(edits)
         if self._bank is not None:
             self._bank.put(picture.digest, edits, record, self.seed, made)
+            self._keep_under(picture, asked, edits, made)
         return made
+
+    def _keep_under(self, picture: Picture, asked: EditSet, made: EditSet, edited: Edited) -> None:
+        """What stands for a group is found under the group too, by whoever has no editor at hand."""
+        if self._bank is not None and asked != made:
+            self._bank.put(picture.digest, asked, self.editor.record, self.seed, edited)
 
     def _by_rule(self, edits: EditSet, numbers: Sequence[int]) -> None:
         assert isinstance(self.classifier, SubjectClassifier)
@@ -195,7 +202,8 @@ class Effects:
                 by_subject = edited.subject is not None
                 before, after = (None, None) if by_subject or read is None else (base.presence, read[place])
                 rough = self._reader is not None and self._reader.rough
-                found = check_edit(edits, base.image, edited, self._checks, before, after, rough)
+                really = as_made(self.editor, self.pictures[i], edits)
+                found = check_edit(really, base.image, edited, self._checks, before, after, rough)
                 if by_subject:
                     told = self._subject_check(edits, i, edited.subject)
                     quality = replace(found.quality, before=told.quality.before, after=told.quality.after)

@@ -12,7 +12,7 @@ from isi_core.domain.attributes import Corpus, Edit, EditSet, edit_set
 from isi_core.domain.errors import InputError
 from isi_core.domain.progress import Progress
 from isi_core.models.classifiers.protocol import AttributeReader, Classifier
-from isi_core.models.editors.protocol import NEUTRAL, ImageEditor, Picture
+from isi_core.models.editors.protocol import NEUTRAL, ImageEditor, Picture, SubjectEditor, as_made
 from isi_core.studies.counterfactuals.bank import EditBank
 from isi_core.studies.counterfactuals.effects import Effects
 from isi_core.studies.counterfactuals.racing import race
@@ -242,6 +242,14 @@ class Ranking:
         looked = self.effects.looked_at().items()
         return {e: i for e, i in looked if e == (NEUTRAL,) or all(edit.sign == self.settings.sign for edit in e)}
 
+    def _groups_by_lot(self) -> bool:
+        """Whether a leaf stands for a group that is added, rather than the group's own words."""
+        editor, pictures = self.effects.editor, self.effects.pictures
+        if isinstance(editor, SubjectEditor):
+            return True
+        groups = [Edit(attribute) for attribute in self.corpus.attributes() if self.corpus.children(attribute)]
+        return any(as_made(editor, pictures[0], (group,)) != (group,) for group in groups)
+
     def _opposite(self, joint: Sequence[JointResult]) -> tuple[SetResult, ...]:
         """The strongest joint edit and its parts with the other sign."""
         if not joint or not self.settings.both_signs:
@@ -294,6 +302,7 @@ class Ranking:
                 "editor": dict(effects.editor.record),
                 "classifier": dict(self._classifier.record),
                 "classes": len(labels),
+                "groups_by_lot": self._groups_by_lot(),
                 "reader": dict(self._reader.record) if self._reader is not None and s.checks is not None else None,
             },
             corpus=self.corpus,

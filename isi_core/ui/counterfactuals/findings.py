@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -91,7 +92,7 @@ def _summary(desk: Desk, made: Kept) -> None:
         duration(cost.seconds),
     ]
     found = shown.truth(desk, made)
-    if found is not None:
+    if found is not None and math.isfinite(found.spearman):
         parts.append(f"Spearman {number(found.spearman)} with the planted truth")
     st.caption(" · ".join(parts))
     if note := classes_note(result):

@@ -90,9 +90,17 @@ def show(desk: Desk, made: Kept) -> None:
     """The strongest attributes, those set apart, the pictures that changed class, the steps of the search."""
     rows = top_rows(made.result, _MOST_ROWS)
     if rows:
-        st.dataframe(rows, hide_index=True, width="stretch", key="ranking_table")
+        # One sign for all: said below, where a column would push the others out of sight.
+        shown = [{key: value for key, value in row.items() if key != "edit"} for row in rows]
+        st.dataframe(shown, hide_index=True, width="stretch", key="ranking_table")
+        checked = (
+            "*done*: share of the edits whose attribute is read afterwards as it should be; *SSIM*: how alike the "
+            "picture stayed outside the edited region (1: the same); *drift*: share of other attributes that came or "
+            "went. "
+        )
         st.caption(
-            f"Influence and signed mean in {unit_of(made.result)}; the first ten are the paper's Table A. "
+            f"Attributes were {rows[0]['edit']}. Influence and signed mean in {unit_of(made.result)}; the first ten "
+            f"are the paper's Table A. {checked if 'done' in rows[0] else ''}"
             f"{'The CSV has all.' if len(made.result.ranking) > _MOST_ROWS else ''}"
         )
         _csv("Table A as CSV", csv_bytes(top_rows(made.result)), "table_a.csv")

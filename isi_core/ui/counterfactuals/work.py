@@ -25,7 +25,7 @@ from isi_core.worlds.attributed import WORLDS
 _PARTIAL_EVERY = 1.0  # seconds
 _TOP = 10
 # Seconds an edit before one was made here: a rule draws nothing, a network is asked, a diffusion model runs.
-_GUESS = {"rule": 0.0005, "render": 0.03, "ledits": 8.0, "instruct": 8.0}
+_GUESS = {"rule": 0.0005, "render": 0.03, "ledits tiny-diffusion": 1.2, "ledits": 8.0, "instruct": 8.0}
 
 
 @st.cache_resource(show_spinner=False)
@@ -45,7 +45,7 @@ def _rate_key(desk: Desk) -> str:
 def seconds_an_edit(desk: Desk) -> float:
     """Measured where a ranking was made with these, else a guess."""
     key = _rate_key(desk)
-    return _rates().get(key, _GUESS[key.partition(" ")[0]])
+    return _rates().get(key, _GUESS.get(key, _GUESS[key.partition(" ")[0]]))
 
 
 def begin(desk: Desk, pictures: list[Picture], corpus: Corpus, settings: Settings) -> None:
