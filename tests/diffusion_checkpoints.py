@@ -44,7 +44,7 @@ def letter_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=dict(_vocabulary()), merges=[], model_max_length=77)
 
 
-def _text_config(projection: int = _WIDTH) -> CLIPTextConfig:
+def text_config(projection: int = _WIDTH) -> CLIPTextConfig:
     return CLIPTextConfig(
         vocab_size=len(_vocabulary()),
         hidden_size=_WIDTH,
@@ -91,7 +91,7 @@ def save_sd(folder: Path, seed: int = 0, crossed: bool = True) -> Path:
     )
     StableDiffusionPipeline(
         vae=_vae(3),
-        text_encoder=CLIPTextModel(_text_config()),
+        text_encoder=CLIPTextModel(text_config()),
         tokenizer=letter_tokenizer(),
         unet=unet,
         scheduler=PNDMScheduler(**_SCHEDULE, skip_prk_steps=True),
@@ -127,8 +127,8 @@ def save_sdxl(folder: Path, seed: int = 0) -> Path:
     unet = _xl_unet(4)
     StableDiffusionXLPipeline(
         vae=_vae(4),
-        text_encoder=CLIPTextModel(_text_config()),
-        text_encoder_2=CLIPTextModelWithProjection(_text_config()),
+        text_encoder=CLIPTextModel(text_config()),
+        text_encoder_2=CLIPTextModelWithProjection(text_config()),
         tokenizer=letter_tokenizer(),
         tokenizer_2=letter_tokenizer(),
         unet=unet,
@@ -154,7 +154,7 @@ def save_instruct(folder: Path, seed: int = 0, channels: int = 8) -> Path:
     )
     StableDiffusionInstructPix2PixPipeline(
         vae=_vae(3),
-        text_encoder=CLIPTextModel(_text_config()),
+        text_encoder=CLIPTextModel(text_config()),
         tokenizer=letter_tokenizer(),
         unet=unet,
         scheduler=EulerAncestralDiscreteScheduler(**_SCHEDULE),
@@ -170,8 +170,8 @@ def save_instruct_xl(folder: Path, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     StableDiffusionXLInstructPix2PixPipeline(
         vae=_vae(4),
-        text_encoder=CLIPTextModel(_text_config()),
-        text_encoder_2=CLIPTextModelWithProjection(_text_config()),
+        text_encoder=CLIPTextModel(text_config()),
+        text_encoder_2=CLIPTextModelWithProjection(text_config()),
         tokenizer=letter_tokenizer(),
         tokenizer_2=letter_tokenizer(),
         unet=_xl_unet(8),

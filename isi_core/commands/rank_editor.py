@@ -145,7 +145,11 @@ def add_editor(command: argparse.ArgumentParser) -> None:
     group.add_argument("--edit-threshold", type=float, metavar="Q", help="ledits: quantile 0 to 1, high: small regions")
     group.add_argument("--masks", choices=("intersect", "attention", "noise"), help="ledits: where guidance acts")
     group.add_argument("--instruct-steps", type=int, metavar="N", help="instruct: denoising steps")
-    group.add_argument("--text-guidance", type=float, metavar="S", help="instruct: how far it is followed")
-    group.add_argument("--image-guidance", type=float, metavar="S", help="instruct: how far the picture is kept")
+    group.add_argument(
+        "--text-guidance", type=float, metavar="S", help="instruct: how far it is followed, if the pipeline listens"
+    )
+    group.add_argument(
+        "--image-guidance", type=float, metavar="S", help="instruct: how far the picture stays, InstructPix2Pix only"
+    )
     group.add_argument("--device", metavar="NAME", help="of the pipeline: cpu, cuda, cuda:1, mps; default: the best")
     group.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="of the pipeline's weights")

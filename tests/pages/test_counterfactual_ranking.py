@@ -248,7 +248,7 @@ def test_ten_thousand_attributes_are_looked_at_in_good_time() -> None:
     select(at, "editor", "ledits")
     visitor.choose(at, "ranking_preset", "paper")
     fill(at, "count", 3)
-    assert visitor.shows(at, "At most, by search: greedy") and not at.error
+    assert visitor.shows(at, "Edits at most, by search – greedy: ") and not at.error
     assert not at.button(key="ranking_start").disabled
 
 

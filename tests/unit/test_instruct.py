@@ -75,7 +75,8 @@ def test_the_same_edit_gives_the_same_pixels_and_another_seed_others(model: Inst
     assert np.array_equal(first, pixels(editor.edit(picture(), (Edit(GOATEE),), 5)))
     other = InstructEditor(model, InstructSettings(steps=STEPS, seed=1))
     assert not np.array_equal(first, pixels(other.edit(picture(), (Edit(GOATEE),), 0)))
-    assert other.record != editor.record and json.loads(json.dumps(dict(editor.record))) == editor.record
+    assert other.record != editor.record and editor.record["guidance"] == 7.5
+    assert json.loads(json.dumps(dict(editor.record))) == editor.record
 
 
 def test_an_instruction_names_every_attribute_and_what_happens_to_it(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -140,8 +141,10 @@ def test_a_ranking_keeps_its_edits_in_the_bank_and_a_second_one_makes_none(
 
 
 def test_other_pipelines_and_broken_ones_are_refused_with_the_way_out(folders: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="4 latent channels"):
+    with pytest.raises(ModelError, match=r"StableDiffusionPipeline, no instruction.*choose one.*FLUX\.1-Kontext"):
         load_instruct_model(save_sd(tmp_path / "plain"), device="cpu")
+    with pytest.raises(ModelError, match="4 latent channels"):
+        load_instruct_model(save_instruct(tmp_path / "narrow", channels=4), device="cpu")
     with pytest.raises(ModelError, match="no folder"):
         load_instruct_model(tmp_path / "nowhere", device="cpu")
     broken = tmp_path / "broken"

@@ -38,9 +38,13 @@ class DenoiserWork:
 
 @contextmanager
 def denoising(
-    pipeline: Any, record: ModelRecord, total: int, on_step: OnStep | None, way_out: str
+    pipeline: Any, record: ModelRecord, total: int, on_step: OnStep | None, way_out: str, denoiser: str = "unet"
 ) -> Iterator[DenoiserWork]:
     """Within it the denoiser's work is counted and told, and what fails is said in a sentence.
+
+    Parameters
+    ----------
+    denoiser : the pipeline's part that is called at every step, a U-Net or a transformer.
 
     Raises
     ------
@@ -48,15 +52,16 @@ def denoising(
     """
     work = DenoiserWork(total)
 
-    def count(_unet: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        latents = given[0] if given else named["sample"]
+    def count(_denoiser: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        # U-Nets call their first argument "sample", transformers "hidden_states".
+        latents = given[0] if given else named["sample" if "sample" in named else "hidden_states"]
         if on_step is not None:
             on_step(work.done, work.total)
         work.done += 1
         work.evaluations += int(latents.shape[0])
 
     full = False
-    counting = pipeline.unet.register_forward_pre_hook(count, with_kwargs=True)
+    counting = getattr(pipeline, denoiser).register_forward_pre_hook(count, with_kwargs=True)
     try:
         yield work
     except StudioError:

@@ -1,56 +1,38 @@
-"""Instruction editing (InstructPix2Pix, Brooks et al., CVPR 2023) behind `ImageEditor`, by diffusers' pipelines.
+"""Instruction editing behind `ImageEditor`, by diffusers' pipelines: InstructPix2Pix (Brooks et al., CVPR 2023) and
+those that followed it (`instruct_pipelines`).
 
 The picture is a condition of every step, so that nothing is inverted; the base of a comparison is what the same
-pipeline makes of the picture with an empty instruction and the same noise.
+pipeline makes of the picture with an empty instruction and the same noise. All of them take an empty instruction.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import numpy as np
 import torch
-from diffusers import (
-    SchedulerMixin,
-    StableDiffusionInstructPix2PixPipeline,
-    StableDiffusionXLInstructPix2PixPipeline,
-)
 from PIL import Image
-from transformers import CLIPTokenizer
 
 from isi_core.domain.attributes import Attribute, EditSet
-from isi_core.domain.errors import InputError, ModelError
+from isi_core.domain.errors import InputError
 from isi_core.domain.evaluation import ModelRecord
 from isi_core.models.devices import default_device
 from isi_core.models.editors.denoising import denoising, to_image
+from isi_core.models.editors.instruct_pipelines import WAY_OUT, InstructPipeline, load_parts, read_index
 from isi_core.models.editors.ledits import working_size
-from isi_core.models.editors.ledits_loading import (
-    check_parts,
-    load_part,
-    loading_explained,
-    pipeline_folder,
-    read_words,
-    record_of,
-)
+from isi_core.models.editors.ledits_loading import loading_explained, pipeline_folder, read_words, record_of
 from isi_core.models.editors.protocol import NEUTRAL, Edited, OnStep, Picture
 from isi_core.models.threads import is_small, one_thread
 from isi_core.models.vlm.loading import choose_dtype
 
-_log = logging.getLogger(__name__)
-
 DEFAULT = "timbrooks/instruct-pix2pix"
 _TOGETHER = 16
-_CHANNELS = 8  # of the noise, and of the picture beside it
 _NOTHING = "leave the picture as it is"
-_WRONG_KIND = "give an instruction-editing pipeline such as timbrooks/instruct-pix2pix"
 
 
 @dataclass(frozen=True)
@@ -60,9 +42,11 @@ class InstructSettings:
     Attributes
     ----------
     steps : denoising steps.
-    guidance : how far the instruction is followed, at strength 1 (s_T); above 1.
-    image_guidance : how far the picture is kept (s_I); at least 1.
-    side : pixels of the square that has the working size's area; 0 is what the model was trained on.
+    guidance : how far the instruction is followed, at strength 1 (s_T); above 1, or 0 for what is usual for the
+        pipeline. A distilled checkpoint may listen to none: then neither this nor an edit's strength has an effect.
+    image_guidance : how far the picture is kept (s_I); at least 1. Only InstructPix2Pix has it.
+    side : pixels of the square that has the working size's area; 0 is what the model was trained on. FLUX.2 klein
+        takes a million pixels at most.
     seed : of the noise, with the picture's digest: base and edits of a picture share it.
 
     Raises
@@ -71,7 +55,7 @@ class InstructSettings:
     """
 
     steps: int = 50
-    guidance: float = 7.5
+    guidance: float = 0.0
     image_guidance: float = 1.5
     side: int = 0
     seed: int = 0
@@ -79,8 +63,11 @@ class InstructSettings:
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= 1000:
             raise InputError("Instruction editing takes 1 to 1000 steps.")
-        if not 1 < self.guidance <= 100 or not 1 <= self.image_guidance <= 100:
-            raise InputError("The text guidance lies above 1 and up to 100, the image guidance between 1 and 100.")
+        if (self.guidance and not 1 < self.guidance <= 100) or not 1 <= self.image_guidance <= 100:
+            raise InputError(
+                "The text guidance lies above 1 and up to 100, or is 0 for the pipeline's usual one; the image "
+                "guidance lies between 1 and 100."
+            )
         if self.side and not 64 <= self.side <= 2048:
             raise InputError("The working size lies between 64 and 2048 pixels; 0 is the model's own.")
 
@@ -91,14 +78,18 @@ class InstructModel:
 
     Attributes
     ----------
+    row : what kind of pipeline it is.
     side : pixels of the square it was trained on.
+    guided : text guidance has an effect.
     words : prompts of attributes that the model was trained with, by path; empty for others.
     lock : held by whoever uses the pipeline.
     """
 
     pipeline: Any
+    row: InstructPipeline
     record: ModelRecord
     side: int
+    guided: bool
     words: Mapping[tuple[str, ...], str]
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -111,7 +102,7 @@ def load_instruct_model(
     device: str | None = None,
     revision: str | None = None,
 ) -> InstructModel:
-    """Load an InstructPix2Pix pipeline (SD or SDXL) from a local folder or a hub id; safetensors only, no foreign code.
+    """Load an instruction-editing pipeline from a local folder or a hub id; safetensors only, no foreign code.
 
     Raises
     ------
@@ -120,47 +111,19 @@ def load_instruct_model(
     name = name or Path(source).name
     place = torch.device(device or default_device())
     number = choose_dtype(dtype, place)
-    with loading_explained(name, place, f"{_WRONG_KIND}, with safetensors weights"):
+    with loading_explained(name, place, f"{WAY_OUT}, with safetensors weights"):
         folder = pipeline_folder(source, name, revision)
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-        parts = check_parts(folder, index, name, "instruction editing")
-        loaded: dict[str, Any] = {part: load_part(folder, part, name, number) for part in parts}
-        channels = int(loaded["unet"].config.in_channels)
-        if channels != _CHANNELS:
-            raise ModelError(
-                f"{name} works on {channels} latent channels, instruction editing on {_CHANNELS}: {_WRONG_KIND}."
-            )
-        for part in parts:
-            if part.startswith("text_encoder"):
-                tokenizer = part.replace("text_encoder", "tokenizer")
-                loaded[tokenizer] = CLIPTokenizer.from_pretrained(folder / tokenizer, trust_remote_code=False)
-        loaded["scheduler"] = _scheduler(folder, index, name)
-        pipeline = _assemble(loaded, index).to(place)
+        row, index = read_index(folder, name)
+        pipeline, parts = load_parts(folder, row, index, name, number)
+        pipeline = pipeline.to(place)
     pipeline.set_progress_bar_config(disable=True)
-    side = int(pipeline.unet.config.sample_size) * int(pipeline.vae_scale_factor)
-    record = record_of(name, source, folder, parts, pipeline)
-    return InstructModel(pipeline, record, side, read_words(folder / "prompts.json"))
-
-
-def _scheduler(folder: Path, index: Mapping[str, Any], name: str) -> Any:
-    """The pipeline's own noise schedule, of whichever of diffusers' classes."""
-    told = index.get("scheduler")
-    kind = getattr(diffusers, str(told[1]), None) if isinstance(told, list) and len(told) == 2 else None
-    if not isinstance(kind, type) or not issubclass(kind, SchedulerMixin):
-        raise ModelError(f"{name} names no scheduler of diffusers: fetch the whole pipeline again.")
-    return kind.from_pretrained(folder / "scheduler")
-
-
-def _assemble(parts: Mapping[str, Any], index: Mapping[str, Any]) -> Any:
-    if "text_encoder_2" in parts:
-        return StableDiffusionXLInstructPix2PixPipeline(
-            **parts,
-            force_zeros_for_empty_prompt=bool(index.get("force_zeros_for_empty_prompt", True)),
-            add_watermarker=False,
-            is_cosxl_edit=bool(index.get("is_cosxl_edit", False)),
-        )
-    return StableDiffusionInstructPix2PixPipeline(
-        **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+    return InstructModel(
+        pipeline=pipeline,
+        row=row,
+        record=record_of(name, source, folder, parts, pipeline),
+        side=row.side(pipeline),
+        guided=row.is_guided(pipeline),
+        words=read_words(folder / "prompts.json"),
     )
 
 
@@ -169,12 +132,21 @@ class InstructEditor:
 
     def __init__(self, model: InstructModel, settings: InstructSettings | None = None) -> None:
         self.model, self.settings = model, settings or InstructSettings()
-        self._small = is_small(model.pipeline.unet)
+        self._small = is_small(getattr(model.pipeline, model.row.denoiser))
 
     @property
     def record(self) -> Mapping[str, Any]:
-        """Model and settings, as plain JSON values."""
-        return {"name": "instruct", "model": self.model.record.to_json(), **asdict(self.settings)}
+        """Model, kind of pipeline and settings, as plain JSON values; None for a setting that the pipeline has not."""
+        heard = {
+            "pipeline": self.model.row.kind,
+            "guidance": self._guidance if self.model.guided else None,
+            "image_guidance": self.settings.image_guidance if self.model.row.kept_by else None,
+        }
+        return {"name": "instruct", "model": self.model.record.to_json(), **asdict(self.settings), **heard}
+
+    @property
+    def _guidance(self) -> float:
+        return self.settings.guidance or self.model.row.guidance
 
     def instruction(self, edits: EditSet) -> str:
         """What the pipeline is told: "add goatee beard and remove hat"; nothing for no edit."""
@@ -182,6 +154,20 @@ class InstructEditor:
             return _NOTHING
         told = [f"{'add' if edit.sign > 0 else 'remove'} {self._words(edit.attribute)}" for edit in edits]
         return " and ".join(told)
+
+    def size(self, picture: Picture) -> tuple[int, int]:
+        """(width, height) that the picture is read and drawn at, multiples of 32.
+
+        Raises
+        ------
+        InputError : the picture is too small or too narrow.
+        """
+        side, most = self.settings.side or self.model.side, self.model.row.most
+        width, height = working_size(picture.image.size, side)
+        while most and width * height > most:
+            side -= 8
+            width, height = working_size(picture.image.size, side)
+        return width, height
 
     def _words(self, attribute: Attribute) -> str:
         return self.model.words.get(attribute.path, attribute.phrase)
@@ -202,7 +188,8 @@ class InstructEditor:
 
         Parameters
         ----------
-        edits : their mean strength scales the text guidance, which is one number for the whole instruction.
+        edits : their mean strength scales the text guidance, which is one number for the whole instruction; without
+            effect where the model listens to none.
         seed : without effect: the noise's seed is in the settings, so that base and all edits of a picture share it.
         on_step : told how far the edit is; may raise `Cancelled`.
 
@@ -214,26 +201,29 @@ class InstructEditor:
         if len(edits) > _TOGETHER:
             raise InputError(f"At most {_TOGETHER} attributes can be edited together; got {len(edits)}.")
         settings = self.settings
-        size = working_size(picture.image.size, settings.side or self.model.side)
+        size = self.size(picture)
         image = picture.image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
         strength = float(np.mean([edit.strength for edit in edits])) if edits else 1.0
         noise = int(hashlib.sha256(f"{settings.seed} {picture.digest}".encode()).hexdigest()[:15], 16)
+        row, pipeline, record = self.model.row, self.model.pipeline, self.model.record
+        sizes = {"width": size[0], "height": size[1], "max_area": size[0] * size[1]}
         given: dict[str, Any] = {
             "prompt": self.instruction(edits),
             "image": image,
             "num_inference_steps": settings.steps,
-            "guidance_scale": max(1.001, settings.guidance * strength),
-            "image_guidance_scale": settings.image_guidance,
             "generator": torch.Generator().manual_seed(noise),
             "output_type": "pt",
+            **{argument: sizes[argument] for argument in row.sizes},
+            **row.asked,
         }
-        if isinstance(self.model.pipeline, StableDiffusionXLInstructPix2PixPipeline):
-            given |= {"width": size[0], "height": size[1]}
-        pipeline, record = self.model.pipeline, self.model.record
+        given[row.guided_by] = max(1.001, self._guidance * strength) if self.model.guided else 1.0
+        if row.kept_by:
+            given[row.kept_by] = settings.image_guidance
+        total = settings.steps * (row.passes if self.model.guided else 1)
         with (
             self.model.lock,
             one_thread(self._small),
-            denoising(pipeline, record, settings.steps, on_step, "choose a smaller working size") as work,
+            denoising(pipeline, record, total, on_step, "choose a smaller working size", row.denoiser) as work,
         ):
             image = to_image(pipeline(**given).images[0], record)
         return Edited(image, None, work.evaluations)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     LEditsPPPipelineStableDiffusion,
     LEditsPPPipelineStableDiffusionXL,
+    ModelMixin,
     UNet2DConditionModel,
 )
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
@@ -203,42 +204,60 @@ def pipeline_folder(source: str | Path, name: str, revision: str | None) -> Path
     return Path(found)
 
 
-def check_parts(folder: Path, index: Mapping[str, Any], name: str, method: str = "LEDITS++") -> list[str]:
+def check_parts(
+    folder: Path,
+    index: Mapping[str, Any],
+    name: str,
+    kinds: Mapping[str, str] | None = None,
+    readers: Sequence[str] | None = None,
+    *,
+    method: str = "LEDITS++",
+    way_out: str = "choose a Stable Diffusion or Stable Diffusion XL pipeline",
+) -> list[str]:
     """Names of the networks that the pipeline is made of, each one there and of the right class.
+
+    Parameters
+    ----------
+    kinds : the class of each network; Stable Diffusion's (XL's with a second text encoder) where not told.
+    readers : tokenizers and processors; one tokenizer a text encoder where not told.
 
     Raises
     ------
-    ModelError : a part is missing or another one than Stable Diffusion's; `method` is what needs it.
+    ModelError : a part is missing or another one; `method` is what needs it.
     """
-    wanted = ["unet", "vae", "text_encoder"] + (["text_encoder_2"] if "text_encoder_2" in index else [])
-    kind = index.get("_class_name", "pipeline of unknown kind")
-    for part in wanted:
+    if kinds is None:
+        kinds = {part: kind.__name__ for part, kind in _PARTS.items() if part != "text_encoder_2" or part in index}
+    if readers is None:
+        readers = [part.replace("text_encoder", "tokenizer") for part in kinds if part.startswith("text_encoder")]
+    pipeline = index.get("_class_name", "pipeline of unknown kind")
+    for part, kind in kinds.items():
         told = index.get(part)
-        if not isinstance(told, list) or len(told) != 2 or told[1] != _PARTS[part].__name__:
+        if not isinstance(told, list) or len(told) != 2 or told[1] != kind:
             given = told[1] if isinstance(told, list) and len(told) == 2 and told[1] else "nothing"
-            raise ModelError(
-                f"{name} is a {kind} with {given} as its {part}; {method} needs a {_PARTS[part].__name__}: "
-                "choose a Stable Diffusion or Stable Diffusion XL pipeline."
-            )
-    needed = wanted + [part.replace("text_encoder", "tokenizer") for part in wanted[2:]] + ["scheduler"]
-    missing = [part for part in needed if not (folder / part).is_dir()]
-    missing += [f"{part}'s weights" for part in wanted if (folder / part).is_dir() and not _has_weights(folder / part)]
+            raise ModelError(f"{name} is a {pipeline} with {given} as its {part}; {method} needs a {kind}: {way_out}.")
+    missing = [part for part in (*kinds, *readers, "scheduler") if not (folder / part).is_dir()]
+    missing += [f"{part}'s weights" for part in kinds if (folder / part).is_dir() and not _has_weights(folder / part)]
     if missing:
         raise ModelError(
             f"{name} is incomplete, it has no {' and no '.join(missing)}: fetch the whole pipeline, with safetensors."
         )
-    return wanted
+    return list(kinds)
 
 
 def _has_weights(folder: Path) -> bool:
     return any(folder.glob("*.safetensors"))
 
 
-def load_part(folder: Path, part: str, name: str, number: torch.dtype) -> Any:
-    """One network, with every weight it needs."""
-    kind = _PARTS[part]
+def load_part(folder: Path, part: str, name: str, number: torch.dtype, kind: type[Any] | None = None) -> Any:
+    """One network, with every weight it needs; without `kind` of Stable Diffusion's class.
+
+    Raises
+    ------
+    ModelError : weights are missing.
+    """
+    kind = kind or _PARTS[part]
     options: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True}
-    options["torch_dtype" if part in ("unet", "vae") else "dtype"] = number
+    options["torch_dtype" if issubclass(kind, ModelMixin) else "dtype"] = number
     model, loading = kind.from_pretrained(folder / part, **options)
     # Position numbers are counted, not learned; old checkpoints hold them and new ones do not.
     lacking = sorted(str(key) for key in loading["missing_keys"] if not str(key).endswith("position_ids"))

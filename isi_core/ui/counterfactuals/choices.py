@@ -240,7 +240,8 @@ def editors(desk: Desk) -> dict[str, str]:
         "LEDITS++ with a Stable Diffusion (XL) pipeline, as in the DiffEx paper: edits any picture, best on a GPU."
     )
     found["instruct"] = (
-        "An instruction-editing pipeline (InstructPix2Pix): it is told “add goatee beard”; any picture, best on a GPU."
+        "An instruction-editing pipeline (InstructPix2Pix, FLUX Kontext, Qwen-Image-Edit, …): it is told “add goatee "
+        "beard”; any picture, best on a GPU."
     )
     return found
 

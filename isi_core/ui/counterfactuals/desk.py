@@ -109,7 +109,7 @@ class Desk:
     edit_guidance: float = 10.0
     edit_threshold: float = 0.9
     instruct_steps: int = 50
-    text_guidance: float = 7.5
+    text_guidance: float = 0.0
     image_guidance: float = 1.5
     preset: str = "quick look"
     search: str = "exhaustive"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import streamlit as st
@@ -105,7 +105,9 @@ def _pair(desk: Desk, made: Kept, found: SetResult, delta: Delta, before: Image.
     with right:
         score, moved = st.columns(2)
         score.metric(f"Score before ({unit_of(made.result)})", score_words(delta.base))
-        moved.metric("After", score_words(delta.score), number(delta.change), delta_color="off")
+        # The sign that is written is no hyphen, by which the arrow would be chosen.
+        arrow: Literal["up", "down"] = "up" if delta.change >= 0 else "down"
+        moved.metric("After", score_words(delta.score), number(delta.change), delta_color="off", delta_arrow=arrow)
         if delta.reasons:
             st.warning(as_written("Flagged: " + "; ".join(delta.reasons)), icon=":material/flag:")
         else:

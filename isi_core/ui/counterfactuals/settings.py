@@ -112,10 +112,20 @@ def _instruct(desk: Desk) -> None:
         left, right = st.columns(2)
         left.number_input("Steps", 1, 1000, **bound(desk, "instruct_steps"))
         right.number_input(
-            "Text guidance", 1.1, 100.0, step=0.5, **bound(desk, "text_guidance"), help="How far it is followed."
+            "Text guidance",
+            0.0,
+            100.0,
+            step=0.5,
+            **bound(desk, "text_guidance"),
+            help="How far it is followed, above 1. 0: the pipeline's usual. Some distilled ones do not listen to it.",
         )
         left.number_input(
-            "Image guidance", 1.0, 100.0, step=0.1, **bound(desk, "image_guidance"), help="How far the picture stays."
+            "Image guidance",
+            1.0,
+            100.0,
+            step=0.1,
+            **bound(desk, "image_guidance"),
+            help="How far the picture stays. InstructPix2Pix alone has it.",
         )
 
 
@@ -209,9 +219,9 @@ def _beside(corpus: Corpus, settings: Settings, pictures: int) -> None:
     for name in _SEARCHES_BESIDE:
         width = f" of {settings.beam}" if name == "beam" else ""
         edits = estimate(corpus, replace(settings, search=name), pictures).edits
-        told.append(f"{name}{width} {edits:,}")
+        told.append(f"{name}{width}: {edits:,}")
     st.caption(
-        f"At most, by search: {' · '.join(told)} edits",
+        f"Edits at most, by search – {' · '.join(told)}",
         help="Greedy and beam search grow with the attributes, beam search also with its width; exhaustive search "
         "grows with every pair where attributes are edited together. All grow with the pictures.",
     )
