@@ -12,7 +12,7 @@ from isi_core.domain.errors import InputError
 from isi_core.measures.statistics import auc_interval
 from isi_core.reports.chart_parts import data, finish
 from isi_core.reports.charts import Figure
-from isi_core.reports.counterfactual_figures import RAISES, labels_of, unit_of
+from isi_core.reports.counterfactual_figures import RAISES, UNITS, labels_of, unit_of
 from isi_core.reports.wording import number, one_line
 from isi_core.studies.counterfactuals.results import JointResult, Result, SetResult
 from isi_core.worlds.attributed import Subject
@@ -89,8 +89,11 @@ def _found(result: Result, first: Attribute, second: Attribute) -> JointResult |
     return max(known, key=lambda joint: abs(joint.interaction.estimate), default=None)
 
 
-def truth_sentences(truth: Truth, rule: Rule, exact: bool) -> list[str]:
-    """What the comparison says, a sentence each; `exact` where the classifier is the rule itself."""
+def truth_sentences(truth: Truth, rule: Rule, exact: bool, scale: str = "log-odds") -> list[str]:
+    """What the comparison says, a sentence each; `exact` where the classifier is the rule itself.
+
+    What a rule plants is in log-odds: interactions are held against it on that `scale` alone.
+    """
     told = [
         f"Order of the leaves that the rule weighs: Spearman {number(truth.spearman)} with the planted influence "
         "(1: the same order, 0: none)."
@@ -102,7 +105,12 @@ def truth_sentences(truth: Truth, rule: Rule, exact: bool) -> list[str]:
         )
     for first, second, planted, found in truth.interactions:
         names = f"{first.text} with {second.text}"
-        if found is None:
+        if scale != "log-odds":
+            told.append(
+                f"The rule's interaction of {names} is {number(planted)} in log-odds, and this ranking measured on "
+                f"another scale ({UNITS.get(scale, scale)}): rank by log-odds to hold them against each other."
+            )
+        elif found is None:
             told.append(
                 f"The rule's interaction of {names} ({number(planted)}) was not looked at: rank with two attributes "
                 "together, as the presets paper and exhaustive do."
@@ -156,7 +164,7 @@ def truth_figure(result: Result, planted: Mapping[Attribute, float], correlation
         raise InputError("No attribute has both a planted and a found influence.")
     named = _apart(rows)
     base = alt.Chart(data(rows))
-    x = alt.X("planted:Q", title=f"planted influence ({unit_of(result)})", axis=alt.Axis(tickCount=5))
+    x = alt.X("planted:Q", title=f"planted influence ({UNITS['log-odds']})", axis=alt.Axis(tickCount=5))
     y = alt.Y("found:Q", title=f"found influence ({unit_of(result)})", axis=alt.Axis(tickCount=5))
     points = base.mark_point(filled=True, size=70, color=RAISES, opacity=0.85, stroke="white", strokeWidth=0.8).encode(
         x=x,

@@ -325,6 +325,12 @@ def test_the_planted_truth_is_found_by_an_exact_ranking() -> None:
     told = " ".join(truth_sentences(truth, rule, exact=True))
     assert "was not looked at" in told and "clothing › collar › shirt" in told
     assert truth.spurious is not None and truth.spurious[0].influence == 0.0
+    # The rule's weights are log-odds, whatever the ranking's own scale is.
+    shares = replace(result, settings={**result.settings, "scale": "probability"})
+    drawn = truth_figure(shares, truth.planted, 1.0).chart.to_dict()
+    axes = [layer["encoding"][axis]["title"] for layer in drawn["layer"][:1] for axis in ("x", "y")]
+    assert axes == ["planted influence (log-odds, nats)", "found influence (probability, 0 to 1)"]
+    assert "on another scale" in " ".join(truth_sentences(truth, rule, True, "probability"))
     young = truth_of(replace(result, class_label="young"), rule, subjects)
     assert young is not None and young.planted[grey.attribute] == pytest.approx(-truth.planted[grey.attribute])
     assert truth_of(result, rule, []) is None and truth_of(replace(result, class_label="cat"), rule, subjects) is None
