@@ -250,6 +250,9 @@ def test_ten_thousand_attributes_are_looked_at_in_good_time() -> None:
     fill(at, "count", 3)
     assert visitor.shows(at, "Edits at most, by search – greedy: ") and not at.error
     assert not at.button(key="ranking_start").disabled
+    # Every pair of 10,000 nobody could wait for: said before the button is pressed.
+    visitor.choose(at, "ranking_preset", "exhaustive")
+    assert any("use beam search" in text for text in visitor.messages(at)) and at.button(key="ranking_start").disabled
 
 
 @pytest.mark.parametrize("raw", [b"", b'{"domain": "x", "categories": {}}', b"[" * 100_000])

@@ -39,7 +39,15 @@ from isi_core.studies.counterfactuals.search import (
     exhaustive_search,
     greedy_search,
 )
-from isi_core.studies.counterfactuals.settings import MATRIX, SEARCHES, Estimate, Search, Settings, estimate
+from isi_core.studies.counterfactuals.settings import (
+    MATRIX,
+    SEARCHES,
+    Estimate,
+    Search,
+    Settings,
+    check_feasible,
+    estimate,
+)
 
 __all__ = ["SEARCHES", "Estimate", "Ranking", "Search", "Settings", "estimate", "rank"]
 
@@ -50,7 +58,6 @@ JOINT_KEPT = 30
 """Joint sets that a result holds, the strongest."""
 MOST_CLASSES = 20
 """Classes up to which a result ranks for every class."""
-MOST_EDITS = 2_000_000
 
 
 def rank(
@@ -100,10 +107,7 @@ class Ranking:
         if len(classifier.labels) < 2:
             raise InputError("The classifier tells one class only, so that nothing can change: choose another.")
         self._planned = estimate(corpus, settings, len(pictures))
-        if self._planned.edits > MOST_EDITS:
-            raise InputError(
-                f"This would take up to {self._planned.edits:,} edits: use beam search, fewer pictures or attributes."
-            )
+        check_feasible(self._planned)
         self.corpus, self.settings = corpus, settings
         self._classifier, self._progress, self._partial = classifier, progress, partial
         self.effects = Effects(

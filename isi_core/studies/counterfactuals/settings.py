@@ -18,6 +18,7 @@ from isi_core.studies.counterfactuals.scores import DIRECTIONS, SCALES, Directio
 Search = Literal["beam", "greedy", "exhaustive", "racing"]
 SEARCHES: tuple[Search, ...] = get_args(Search)
 
+MOST_EDITS = 2_000_000
 MATRIX = 5
 """Strongest branches whose best attributes are joined pair by pair, for the joint matrix."""
 
@@ -114,6 +115,19 @@ def estimate(corpus: Corpus, settings: Settings, pictures: int) -> Estimate:
     if settings.both_signs and settings.joint > 1:
         sets += settings.joint + 1
     return Estimate(sets, (sets + 1) * pictures)
+
+
+def check_feasible(planned: Estimate) -> None:
+    """Refuse what nobody could wait for.
+
+    Raises
+    ------
+    InputError : more edits than `MOST_EDITS`.
+    """
+    if planned.edits > MOST_EDITS:
+        raise InputError(
+            f"This would take up to {planned.edits:,} edits: use beam search, fewer pictures or attributes."
+        )
 
 
 def _joint_count(by_branch: Sequence[int], most: int) -> int:

@@ -15,6 +15,7 @@ from isi_core.reports.wording import duration
 from isi_core.studies.counterfactuals.edit_checks import CheckSettings
 from isi_core.studies.counterfactuals.run import SEARCHES, Search, Settings, estimate
 from isi_core.studies.counterfactuals.scores import DIRECTIONS, SCALES
+from isi_core.studies.counterfactuals.settings import check_feasible
 from isi_core.ui.bound import bound, guarded
 from isi_core.ui.counterfactuals import choices, work
 from isi_core.ui.counterfactuals.corpus import corpus_of, drawable
@@ -234,6 +235,7 @@ def start(desk: Desk, pictures: list[Picture], corpus: Corpus | None) -> None:
         try:
             usable, settings = drawable(desk, corpus), settings_of(desk)
             planned = estimate(usable, settings, len(pictures))
+            check_feasible(planned)
         except StudioError as error:
             st.error(as_written(str(error)), icon=":material/error:")
         else:
