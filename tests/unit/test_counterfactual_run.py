@@ -459,7 +459,13 @@ def test_change_outside_the_mask_and_no_change_at_all_are_flagged() -> None:
     inside = np.asarray(base).copy()
     inside[:7] = 0
     edits = (Edit(BEARD),)
-    assert check_edit(edits, base, Edited(Image.fromarray(inside), mask), CheckSettings()).reasons == ()
+    check = check_edit(edits, base, Edited(Image.fromarray(inside), mask), CheckSettings())
+    assert check.reasons == () and (check.quality.ssim, check.quality.pixels) == (1.0, 0.0)
+    # Rows of which every window reaches into the edited region tell no similarity.
+    mask[3:] = True
+    check = check_edit(edits, base, Edited(Image.fromarray(255 - inside), mask), CheckSettings())
+    assert check.reasons == () and check.quality.ssim is None
+    mask[8:] = False
     outside = Image.fromarray(255 - inside)
     check = check_edit(edits, base, Edited(outside, mask), CheckSettings())
     assert check.reasons == (OUTSIDE,)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import binary_erosion
 from scipy.special import logit
 
 from isi_core.domain.attributes import Attribute, EditSet
@@ -28,6 +29,7 @@ UNCHANGED = "the picture did not change"
 OUTSIDE = "the picture changed outside the edited region"
 DRIFT = "other attributes changed with it"
 
+_WINDOW = 7  # scikit-image's
 _VISIBLE = 8  # grey levels that a pixel must differ by to count as changed
 
 
@@ -62,7 +64,8 @@ class EditQuality:
     ----------
     before, after : probability that the picture shows each edited attribute, in the order of the edits, by the reader
         or, exactly, by the subject; empty where nothing read it.
-    ssim : mean structural similarity outside the edited region (Wang et al., IEEE TIP 2004; scikit-image).
+    ssim : mean structural similarity outside the edited region (Wang et al., IEEE TIP 2004; scikit-image), over
+        windows that lie wholly outside.
     pixels : share of the pixels outside the edited region that changed by 8 grey levels or more.
     drift : share of the other attributes that came or went.
     """
@@ -145,7 +148,7 @@ def check_edit(
         reasons.append(UNCHANGED)
     elif edited.mask is not None and not edited.mask.all():
         ssim, pixels = _ssim(old, new, ~edited.mask), pixels_changed(old, new, ~edited.mask)
-        if (pixels if ssim is None else 1.0 - ssim) > settings.outside:
+        if ssim is not None and 1.0 - ssim > settings.outside:
             reasons.append(OUTSIDE)
     return EditCheck(tuple(dict.fromkeys(reasons)), EditQuality(was_shown, is_shown, ssim, pixels, shift))
 
@@ -210,10 +213,16 @@ def _drift(before: Presence, after: Presence, edits: EditSet, present: float) ->
 
 
 def _ssim(old: NDArray[np.uint8], new: NDArray[np.uint8], where: NDArray[np.bool_]) -> float | None:
-    """Mean structural similarity of a region, in grey; None for pictures smaller than its window of 7 pixels."""
+    """Mean structural similarity of a region, in grey; None where no window of 7 x 7 pixels lies in it.
+
+    A window that reaches out of the region would count what was meant to change.
+    """
     from skimage.metrics import structural_similarity  # not before it is needed: it takes half a second
 
-    if min(old.shape[:2]) < 7:
+    if min(old.shape[:2]) < _WINDOW:
+        return None
+    where = binary_erosion(where, np.ones((_WINDOW, _WINDOW), dtype=bool), border_value=1)
+    if not where.any():
         return None
     grey_old, grey_new = (np.asarray(Image.fromarray(picture).convert("L")) for picture in (old, new))
     measure: Any = structural_similarity  # it has no types

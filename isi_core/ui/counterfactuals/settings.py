@@ -178,9 +178,10 @@ def _details(desk: Desk) -> None:
     )
     if desk.joint > 1:
         right.toggle(
-            "Strongest pair with the other sign too",
+            "Also the other sign",
             **bound(desk, "both_signs"),
-            help="The panel of the view *Joint* then shows the attributes added and taken away (DiffEx, Figure 8).",
+            help="Of the strongest pair: the panel of the view *Joint* then shows its attributes added and taken away "
+            "(DiffEx, Figure 8).",
         )
     left.number_input("Seed", 0, 2**31 - 1, **bound(desk, "seed"))
     right.toggle(
