@@ -50,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A sweep on Ray's workers against one in this process.")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--address", default=LOCAL, help="default: a Ray of its own on this machine")
-    parser.add_argument("--observations", type=int, default=10)
+    parser.add_argument("--observations", type=int, default=100)
     parser.add_argument("--model", default=DEFAULT_VLM)
     arguments = parser.parse_args()
     dataset = load_dataset(BUILT_IN)
