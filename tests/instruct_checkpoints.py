@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -39,6 +40,15 @@ from tests.family_checkpoints import save_qwen25_vl
 _WIDTH = 32
 _LATENTS = 4
 _BLOCKS = 3
+_AUTOENCODER: dict[str, Any] = {
+    "down_block_types": ("DownEncoderBlock2D",) * _BLOCKS,
+    "up_block_types": ("UpDecoderBlock2D",) * _BLOCKS,
+    "block_out_channels": (8,) * _BLOCKS,
+    "layers_per_block": 1,
+    "latent_channels": _LATENTS,
+    "norm_num_groups": 4,
+    "sample_size": SIDE,
+}
 _SHIFTS = {"use_dynamic_shifting": True, "base_image_seq_len": 256, "max_image_seq_len": 4096}
 
 _QWEN3_CHAT = (
@@ -90,13 +100,7 @@ def save_kontext(folder: Path, seed: int = 0, guidance_embeds: bool = True) -> P
             )
         ),
         vae=AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * _BLOCKS,
-            up_block_types=("UpDecoderBlock2D",) * _BLOCKS,
-            block_out_channels=(8,) * _BLOCKS,
-            layers_per_block=1,
-            latent_channels=_LATENTS,
-            norm_num_groups=4,
-            sample_size=SIDE,
+            **_AUTOENCODER,
             use_quant_conv=False,
             use_post_quant_conv=False,
             shift_factor=0.1159,
@@ -142,13 +146,7 @@ def save_klein(folder: Path, seed: int = 0, distilled: bool = False) -> Path:
             )
         ),
         vae=AutoencoderKLFlux2(
-            down_block_types=("DownEncoderBlock2D",) * _BLOCKS,
-            up_block_types=("UpDecoderBlock2D",) * _BLOCKS,
-            block_out_channels=(8,) * _BLOCKS,
-            layers_per_block=1,
-            latent_channels=_LATENTS,
-            norm_num_groups=4,
-            sample_size=SIDE,
+            **_AUTOENCODER,
         ),
         text_encoder=Qwen3ForCausalLM(
             Qwen3Config(

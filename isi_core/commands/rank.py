@@ -72,7 +72,7 @@ def _rank(arguments: argparse.Namespace) -> None:
     truth = truth_behind(result, rule, pictures)
     told = {
         **result.to_json(),
-        "reader": None if reader is None else dict(reader.record),
+        "reader": result.settings["reader"],
         "truth": None if truth is None or rule is None else truth_json(truth, rule),
     }
     if out is not None:

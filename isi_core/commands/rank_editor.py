@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from isi_core.commands.parts import tell
 from isi_core.commands.rank_parts import EMBEDDED, world_of
 from isi_core.domain.errors import InputError
+from isi_core.models.editors.ledits_settings import DEFAULT_DIFFUSION, MASKS, TINY_SETTINGS, paper_settings
 
 if TYPE_CHECKING:
     from isi_core.models.editors.protocol import ImageEditor
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 EDITORS = ("render", "ledits", "instruct")
 TINY = "tiny-diffusion"
-PAPERS = "stabilityai/stable-diffusion-xl-base-1.0"
-"""What DiffEx edits with."""
 
 # Option of the command -> field of the editor's settings.
 _LEDITS = {
@@ -66,7 +65,6 @@ def open_editor(arguments: argparse.Namespace, built_in: bool) -> ImageEditor:
     from dataclasses import replace
 
     from isi_core.models.editors.ledits import load_ledits_editor
-    from isi_core.models.editors.ledits_settings import TINY_SETTINGS, paper_settings
     from isi_core.studies.counterfactuals.bank import default_bank
 
     source, name = _pipeline(arguments, built_in)
@@ -104,8 +102,11 @@ def _pipeline(arguments: argparse.Namespace, built_in: bool) -> tuple[Path | str
             raise InputError(f"{TINY} is not there: name another pipeline with --editor-model FOLDER|HUB-ID.")
         return own, TINY
     if not named and world_of(arguments):
-        tell(f"{TINY} knows built-in faces only: {PAPERS} is taken; name another with --editor-model FOLDER|HUB-ID.")
-    return named or PAPERS, named or PAPERS
+        tell(
+            f"{TINY} knows built-in faces only: {DEFAULT_DIFFUSION} is taken; name another with --editor-model "
+            "FOLDER|HUB-ID."
+        )
+    return named or DEFAULT_DIFFUSION, named or DEFAULT_DIFFUSION
 
 
 def _device(name: str | None) -> str | None:
@@ -143,7 +144,7 @@ def add_editor(command: argparse.ArgumentParser) -> None:
     group.add_argument("--skipped-steps", type=int, metavar="N", help="ledits: the noisiest steps, left out")
     group.add_argument("--edit-guidance", type=float, metavar="S", help="ledits: edit guidance scale")
     group.add_argument("--edit-threshold", type=float, metavar="Q", help="ledits: quantile 0 to 1, high: small regions")
-    group.add_argument("--masks", choices=("intersect", "attention", "noise"), help="ledits: where guidance acts")
+    group.add_argument("--masks", choices=MASKS, help="ledits: where guidance acts")
     group.add_argument("--instruct-steps", type=int, metavar="N", help="instruct: denoising steps")
     group.add_argument(
         "--text-guidance", type=float, metavar="S", help="instruct: how far it is followed, if the pipeline listens"

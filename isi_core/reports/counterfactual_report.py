@@ -57,7 +57,7 @@ def build_counterfactual_report(
         *labelled("Classifier", _record_words(settings.get("classifier"))),
         *labelled("Editor", _record_words(settings.get("editor"))),
         *labelled("Result", _summary(result)),
-        *(labelled("Classes", classes_note(result)) if classes_note(result) else []),
+        *(labelled("Classes", note) if (note := classes_note(result)) else []),
         *[part for name, words in notes for part in labelled(name, one_line(words, 900))],
     ]
     rows = top_rows(result)
@@ -189,7 +189,7 @@ def export_files(
         files.append(("table_1.csv", csv_bytes(beside_rows(*beside))))
     if result.per_class:
         files += [("turned.csv", turned_csv(result)), ("classes.csv", classes_csv(result))]
-    readings = [f"classes: {classes_note(result)}"] if classes_note(result) else []
+    readings = [f"classes: {note}"] if (note := classes_note(result)) else []
     for plate in plates:
         files += [(f"figures/{plate.name}.png", plate_png(plate)), (f"figures/{plate.name}.svg", plate_svg(plate))]
         readings.append(f"{plate.name}: {plate.reading}")

@@ -36,6 +36,7 @@ class Truth:
     spurious : what was found for the attribute that only goes along with a class in the training data, with its place
         among the leaves.
     interactions : (first, second, planted, what was found of it) of each of the rule's.
+    scale : what the ranking measured on; what a rule plants is in log-odds.
     """
 
     planted: Mapping[Attribute, float]
@@ -43,6 +44,7 @@ class Truth:
     auroc: float
     spurious: tuple[SetResult, int, int] | None
     interactions: tuple[tuple[Attribute, Attribute, float, JointResult | None], ...]
+    scale: str
 
 
 def truth_of(result: Result, rule: Rule, subjects: Sequence[Subject]) -> Truth | None:
@@ -74,7 +76,7 @@ def truth_of(result: Result, rule: Rule, subjects: Sequence[Subject]) -> Truth |
         if len(weight) == 1 and index == 0:
             value = -value
         interactions.append((one, two, value, _found(result, one, two)))
-    return Truth(planted, spearman, auroc, spurious, tuple(interactions))
+    return Truth(planted, spearman, auroc, spurious, tuple(interactions), str(result.settings.get("scale", "")))
 
 
 def _found(result: Result, first: Attribute, second: Attribute) -> JointResult | None:
@@ -89,10 +91,10 @@ def _found(result: Result, first: Attribute, second: Attribute) -> JointResult |
     return max(known, key=lambda joint: abs(joint.interaction.estimate), default=None)
 
 
-def truth_sentences(truth: Truth, rule: Rule, exact: bool, scale: str = "log-odds") -> list[str]:
+def truth_sentences(truth: Truth, rule: Rule, exact: bool) -> list[str]:
     """What the comparison says, a sentence each; `exact` where the classifier is the rule itself.
 
-    What a rule plants is in log-odds: interactions are held against it on that `scale` alone.
+    Interactions are held against the rule on the scale of log-odds alone.
     """
     told = [
         f"Order of the leaves that the rule weighs: Spearman {number(truth.spearman)} with the planted influence "
@@ -105,10 +107,11 @@ def truth_sentences(truth: Truth, rule: Rule, exact: bool, scale: str = "log-odd
         )
     for first, second, planted, found in truth.interactions:
         names = f"{first.text} with {second.text}"
-        if scale != "log-odds":
+        if truth.scale != "log-odds":
             told.append(
                 f"The rule's interaction of {names} is {number(planted)} in log-odds, and this ranking measured on "
-                f"another scale ({UNITS.get(scale, scale)}): rank by log-odds to hold them against each other."
+                f"another scale ({UNITS.get(truth.scale, truth.scale)}): rank by log-odds to hold them against each "
+                "other."
             )
         elif found is None:
             told.append(

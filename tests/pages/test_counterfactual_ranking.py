@@ -23,6 +23,7 @@ from streamlit.testing.v1 import AppTest
 from isi_core.domain.attributes import Attribute
 from isi_core.domain.errors import ModelError
 from isi_core.models.classifiers.rule import RuleClassifier
+from isi_core.models.editors.ledits_settings import DEFAULT_DIFFUSION
 from isi_core.reports.wording import number
 from isi_core.studies.counterfactuals.corpora import find_corpus
 from isi_core.ui import resources
@@ -317,7 +318,7 @@ def test_another_domain_brings_settings_of_its_own_for_a_slow_editor() -> None:
     assert choices.diffusion_default(desk(at)) == "tiny-diffusion" and desk(at).skipped == 4
     # Photographs are for the paper's pipeline: the embedded one knows drawn portraits only.
     visitor.choose(at, "ranking_source", "Upload")
-    assert choices.diffusion_default(desk(at)) == choices.DEFAULT_DIFFUSION
+    assert choices.diffusion_default(desk(at)) == DEFAULT_DIFFUSION
     assert (desk(at).edit_threshold, desk(at).skipped) == (0.85, 25)
     choice = choices.chosen_classifier(desk(at))
     assert choices.load_reader(desk(at), choice, find_corpus("faces"))() is None

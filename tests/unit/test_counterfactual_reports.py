@@ -330,7 +330,9 @@ def test_the_planted_truth_is_found_by_an_exact_ranking() -> None:
     drawn = truth_figure(shares, truth.planted, 1.0).chart.to_dict()
     axes = [layer["encoding"][axis]["title"] for layer in drawn["layer"][:1] for axis in ("x", "y")]
     assert axes == ["planted influence (log-odds, nats)", "found influence (probability, 0 to 1)"]
-    assert "on another scale" in " ".join(truth_sentences(truth, rule, True, "probability"))
+    on_shares = truth_of(shares, rule, subjects)
+    assert on_shares is not None
+    assert "on another scale" in " ".join(truth_sentences(on_shares, rule, exact=True))
     young = truth_of(replace(result, class_label="young"), rule, subjects)
     assert young is not None and young.planted[grey.attribute] == pytest.approx(-truth.planted[grey.attribute])
     assert truth_of(result, rule, []) is None and truth_of(replace(result, class_label="cat"), rule, subjects) is None

@@ -15,14 +15,14 @@ from scipy.stats import spearmanr
 from isi_core.cli import build_parser, main
 from isi_core.commands import rank as command
 from isi_core.commands.rank_classifier import known_rule, open_classifier
-from isi_core.commands.rank_editor import PAPERS, TINY, open_editor
+from isi_core.commands.rank_editor import TINY, open_editor
 from isi_core.commands.rank_parts import EMBEDDED
 from isi_core.domain.errors import InputError, StudioError
 from isi_core.models.classifiers.clip import ClipClassifier
 from isi_core.models.editors import ledits
 from isi_core.models.editors.instruct import InstructEditor
 from isi_core.models.editors.ledits import LeditsEditor
-from isi_core.models.editors.ledits_settings import TINY_SETTINGS, LeditsSettings, paper_settings
+from isi_core.models.editors.ledits_settings import DEFAULT_DIFFUSION, TINY_SETTINGS, LeditsSettings, paper_settings
 from isi_core.worlds.attributed import world
 from isi_core.worlds.rules import planted_influence, shipped_rule
 from tests.diffusion_checkpoints import save_instruct, save_sd
@@ -73,7 +73,7 @@ def test_the_embedded_pipeline_is_taken_for_built_in_faces_alone(
         (["--domain", "faces", "--editor-model", str(EMBEDDED / TINY)], False),
     ):
         open_editor(build_parser().parse_args(["rank", "--editor", "ledits", *words]), built_in)
-    assert [name for name, _ in taken] == [TINY, PAPERS, PAPERS, PAPERS, TINY, TINY]
+    assert [name for name, _ in taken] == [TINY, DEFAULT_DIFFUSION, DEFAULT_DIFFUSION, DEFAULT_DIFFUSION, TINY, TINY]
     assert [s for _, s in taken] == [
         TINY_SETTINGS,
         paper_settings("birds"),

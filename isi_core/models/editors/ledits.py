@@ -76,9 +76,11 @@ class LeditsEditor:
         )
 
     def _stand_in(self, picture: Picture, attribute: Attribute) -> Attribute:
+        if attribute.level == LEVELS:
+            return attribute
         leaves = [Attribute(path) for path in self.model.words if len(path) == LEVELS]
         below = [leaf for leaf in leaves if leaf.within(attribute)]
-        if attribute.level == LEVELS or not below:
+        if not below:
             return attribute
         subject = picture.subject
         new = [leaf for leaf in below if subject is None or not world(subject.world).has(subject, leaf.path)]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from isi_core.domain.errors import InputError
 
 Masks = Literal["intersect", "attention", "noise"]
+MASKS: tuple[Masks, ...] = get_args(Masks)
+DEFAULT_DIFFUSION = "stabilityai/stable-diffusion-xl-base-1.0"
+"""What DiffEx edits with."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class LeditsSettings:
             raise InputError("LEDITS++ takes 2 to 1000 steps and skips at most as many.")
         if not 0 < self.guidance <= 100 or not 0 <= self.threshold <= 1:
             raise InputError("Edit guidance lies above 0 and up to 100, the edit threshold between 0 and 1.")
-        if not 0 <= self.warmup < self.steps or self.masks not in ("intersect", "attention", "noise"):
+        if not 0 <= self.warmup < self.steps or self.masks not in MASKS:
             raise InputError("The warm-up must be shorter than the steps, and masks be intersect, attention or noise.")
         if self.side and not 64 <= self.side <= 2048:
             raise InputError("The working size lies between 64 and 2048 pixels; 0 is the model's own.")

@@ -17,7 +17,7 @@ from isi_core.models.classifiers.label_prompts import typed_labels
 from isi_core.models.classifiers.presets import DEFAULT_CLIP, EMBEDDED_CLIP, PRESETS, WORLD_PROMPTS
 from isi_core.models.classifiers.protocol import AttributeReader, Classifier
 from isi_core.models.classifiers.rule import RuleClassifier
-from isi_core.models.editors.ledits_settings import TINY_SETTINGS, LeditsSettings, paper_settings
+from isi_core.models.editors.ledits_settings import DEFAULT_DIFFUSION, TINY_SETTINGS, LeditsSettings, paper_settings
 from isi_core.models.editors.protocol import ImageEditor
 from isi_core.models.editors.render import RenderEditor
 from isi_core.studies.counterfactuals.bank import default_bank
@@ -28,7 +28,6 @@ from isi_core.worlds.attributed import WORLDS
 from isi_core.worlds.rules import shipped_rule, shipped_rules
 
 MODELS = ASSETS / "models"
-DEFAULT_DIFFUSION = "stabilityai/stable-diffusion-xl-base-1.0"
 DEFAULT_INSTRUCT = "timbrooks/instruct-pix2pix"
 OWN_LABELS = "clip:own"
 """Key of the CLIP whose classes are described by whoever asks."""

@@ -110,14 +110,7 @@ def pdf(desk: Desk, made: Kept, other: RankedList | None = None) -> bytes:
     found = shown.truth(desk, made)
     if found is not None:
         exact = made.result.settings.get("classifier", {}).get("kind") == "rule"
-        notes = [
-            (
-                "Truth",
-                " ".join(
-                    truth_sentences(found, shipped_rule(made.rule), exact, str(made.result.settings.get("scale", "")))
-                ),
-            )
-        ]
+        notes = [("Truth", " ".join(truth_sentences(found, shipped_rule(made.rule), exact)))]
     notes.append(("Provenance", provenance(made)))
     beside: tuple[RankedList, RankedList, Agreement] | None = None
     if other is not None:

@@ -248,7 +248,7 @@ def _truth(desk: Desk, made: Kept) -> None:
         )
     )
     frame.figure(truth_figure(made.result, found.planted, found.spearman), "ranking_truth")
-    for sentence in truth_sentences(found, rule, exact, str(made.result.settings.get("scale", ""))):
+    for sentence in truth_sentences(found, rule, exact):
         st.markdown(f"- {as_written(sentence)}")
 
 
